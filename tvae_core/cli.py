@@ -1,0 +1,106 @@
+"""The `tvae` command: one experiment from the terminal."""
+
+import argparse
+import ast
+import dataclasses
+import json
+import logging
+import sys
+from pathlib import Path
+
+from tvae_core.choices import require
+from tvae_core.devices import choose_device
+from tvae_core.experiments import EXPERIMENTS, SCALES, Experiment
+from tvae_core.paths import DATA, RUNS
+from tvae_core.runs import Run
+from tvae_core.train import fit
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line; argparse answers unknown options with exit code 2."""
+    parser = argparse.ArgumentParser("tvae", description="Train, resume or load one experiment of the paper.")
+    parser.add_argument("--name", help="the experiment, e.g. tvae_Lpartial_mnist")
+    parser.add_argument("--scale", help="smoke, quick or paper; default: paper with a GPU, quick without")
+    parser.add_argument("--seed", type=int, help="default: the experiment's own")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change any option")
+    parser.add_argument("--runs", type=Path, default=RUNS, metavar="DIR", help="where runs are kept")
+    parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="where downloaded data lie")
+    parser.add_argument("--list", action="store_true", help="name the sixteen experiments")
+    parser.add_argument("--show-config", action="store_true", help="print the options and stop")
+    parsed = parser.parse_args(arguments)
+    if not parsed.list and not parsed.name:
+        parser.error("--name is needed (--list shows the names)")
+    return parsed
+
+
+def changed(exp: Experiment, settings: list[str]) -> Experiment:
+    """The experiment with `key=value` settings applied; values are read as Python, or else as text.
+
+    Raises ValueError for an unknown key, a value of another type, or one that is not allowed.
+    """
+    options = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set {setting!r} is not of the form key=value")
+        try:
+            options[key] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            options[key] = text
+    return exp.having(**options)
+
+
+def pick_scale(name: str | None, device: str) -> str:
+    """The scale asked for, or `paper` with a GPU and `quick` without, said on standard error."""
+    if name is not None:
+        return require(name, SCALES, "scale")
+    kind = choose_device(device).type
+    scale = "paper" if kind == "cuda" else "quick"
+    print(f"scale {scale}, since the device is {kind} (--scale changes that)", file=sys.stderr)
+    return scale
+
+
+def table(run: Run) -> str:
+    """The measures of a run in columns, beside the untrained control and chance level."""
+    rows = {name: _flat(row) for name, row in run.results.items()}
+    lines = [f"{'measure':28}" + "".join(f"{name:>12}" for name in rows)]
+    for measure in rows["trained"]:
+        values = [row.get(measure) for row in rows.values()]
+        cells = ["–" if v is None else f"{v:,.0f}" if abs(v) >= 1000 else f"{v:.2f}" for v in values]
+        lines.append(f"{measure:28}" + "".join(f"{cell:>12}" for cell in cells))
+    return "\n".join(lines)
+
+
+def _flat(row: dict[str, object]) -> dict[str, float | None]:
+    flat = {}
+    for name, value in row.items():
+        inner = value.items() if isinstance(value, dict) else None
+        flat |= {f"{name} {factor}": v for factor, v in inner} if inner is not None else {name: value}
+    return flat
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; exit code 2 with one sentence for a wrong value, 130 when interrupted."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("tvae_core").setLevel(logging.INFO)
+    options = parse(arguments)
+    if options.list:
+        width = max(map(len, EXPERIMENTS))
+        print("\n".join(f"{exp.name:{width}}  {exp.shows}" for exp in EXPERIMENTS.values()))
+        return 0
+    try:
+        exp = EXPERIMENTS[require(options.name, EXPERIMENTS, "experiment")]
+        exp = changed(exp.scaled(pick_scale(options.scale, options.device)), options.set)
+        if options.show_config:
+            print(json.dumps(dataclasses.asdict(exp), indent=1))
+            return 0
+        run = fit(exp, options.seed, options.device, options.runs, options.data)
+    except ValueError as error:
+        print(f"tvae: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stop:
+        print(f"tvae: {stop}", file=sys.stderr)
+        return 130
+    print(f"{table(run)}\nnats a frame (E_eq: a sequence); data: {run.provenance['data']}\n{run.folder}")
+    return 0

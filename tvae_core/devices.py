@@ -1,0 +1,39 @@
+"""Which device and which precision: what was asked for, or the best that is there."""
+
+import torch
+
+from tvae_core.choices import require
+
+
+def available() -> list[str]:
+    """The kinds of device that this machine has, fastest first."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return [kind for kind, is_there in there.items() if is_there]
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """`auto`: the fastest there is. ValueError for an unknown device or one this machine lacks."""
+    require(name, ["auto", "cpu", "cuda", "mps"], "device")
+    if name not in ("auto", *available()):
+        raise ValueError(f"device {name!r} is not available here; available: {', '.join(available())}")
+    return torch.device(available()[0] if name == "auto" else name)
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """The type of the matrix products; `auto` is bfloat16 where the hardware multiplies it, else float32."""
+    if name == "auto":
+        cpu = torch.cpu.get_capabilities()
+        native = {
+            "cuda": device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False),
+            "cpu": bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16")),
+        }
+        name = "bfloat16" if native.get(device.type) else "float32"
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def describe(device: torch.device) -> str:
+    """The device in words, for provenance."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpu = torch.cpu.get_capabilities().get("cpu_name", "CPU")
+    return "Apple GPU (MPS)" if device.type == "mps" else f"{cpu}, {torch.get_num_threads()} threads"

@@ -1,0 +1,238 @@
+"""The sixteen experiments of the paper: one row of differences each, at three scales."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+
+from tvae_core import dsprites, mnist
+from tvae_core.choices import require
+from tvae_core.draws import generator
+from tvae_core.dsprites import Sprites, SpriteSequences
+from tvae_core.grouper import Grouper
+from tvae_core.losses import LIKELIHOODS
+from tvae_core.mnist import Digits, DigitSequences
+from tvae_core.model import TVAE
+from tvae_core.paths import DATA
+from tvae_core.torus import BOUNDARIES, embed, offsets, window
+
+DATA_KINDS = ("mnist", "mnist_dual", "mnist_perspective", "mnist_grey", "dsprites")
+TOPOGRAPHIES = ("capsules", "lattice", "none")
+OPTIMIZERS = ("sgd", "adamw")
+PRECISIONS = ("float32", "bfloat16", "auto")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that determines a run, flat; the defaults are those of most of the sixteen.
+
+    Raises ValueError, naming the option, its value and what is allowed, for values that cannot be.
+    """
+
+    name: str
+    shows: str = ""  # the figure or table of the paper
+    scale: str = "paper"
+
+    data: str = "mnist"  # sequences trained on
+    test_data: str = ""  # sequences measured on, where they differ from `data`
+    source: str = "auto"  # of the images: official if they can be had, otherwise offline
+    max_transform_len: int = 30  # dSprites: of the first so many x, y and orientations, every second
+
+    n_caps: int = 18  # C
+    cap_dim: int = 18  # D
+    n_transforms: int = 18  # S
+    capsule: tuple[int, ...] = ()  # shape of a capsule of several dimensions (product cap_dim), or ()
+    topography: str = "capsules"  # over (frames, units); "lattice": over the units of a frame; "none": VAE
+    group_kernel: tuple[int, ...] = (13, 13)  # lengths along (frames, units), or along the lattice's axes
+    n_off_diag: int | None = 1  # K = 2·n_off_diag + 1 for shifting capsules; None: stationary
+    boundary: str = "circular"
+    trainable_w: bool = False
+    mu_init: float = 30.0
+    eps: float = 1e-6
+    likelihood: str = "bernoulli"
+    logvar_init: float = 0.0  # added to the encoders' initial log-variance
+
+    seed: int = 1
+    batch_size: int = 8  # sequences
+    max_epochs: int = 100
+    max_steps: int | None = None  # instead of max_epochs
+    optimizer: str = "sgd"
+    lr: float = 1e-4
+    momentum: float = 0.9  # of SGD
+    cosine: bool = False  # learning rate falls to 0 along a cosine instead of staying constant
+    kl_floor: float = 1.0  # KL weight of the first `kl_hold` of the steps, …
+    kl_hold: float = 0.0
+    kl_ramp: float = 0.0  # … rising to 1 over the next `kl_ramp` of them
+    precision: str = "float32"
+
+    eval_epochs: int = 5  # epochs between evaluations on the validation split
+    eval_sequences: int | None = None  # of the test split that are measured; None: all
+    n_is_samples: int = 10
+    wandb_on: bool = False
+
+    def __post_init__(self):
+        for option, allowed in _CHOICES.items():
+            value = getattr(self, option)
+            if value or option != "test_data":
+                require(value, allowed, option)
+        for option in _AT_LEAST_ONE:
+            value = getattr(self, option)
+            if value is not None and value < 1:
+                raise ValueError(f"{option} is {value}, but must be at least 1")
+        if torch.Size(self.capsule_shape).numel() != self.cap_dim:
+            raise ValueError(f"capsule {self.capsule} does not have cap_dim = {self.cap_dim} units")
+        rank = {"none": None, "capsules": 2, "lattice": len(self.capsule_shape)}[self.topography]
+        if rank is not None and len(self.group_kernel) != rank:
+            raise ValueError(f"group_kernel {self.group_kernel} needs {rank} lengths for {self.topography}")
+
+    @property
+    def capsule_shape(self) -> tuple[int, ...]:
+        """The shape of a capsule, (D,) unless it has several dimensions."""
+        return self.capsule or (self.cap_dim,)
+
+    @property
+    def anchor(self) -> int:
+        """l0, the frame whose window starts at frame 0; 0 where time plays no part."""
+        return -window(self.group_kernel[0])[0] if self.topography == "capsules" else 0
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of a frame."""
+        return {"dsprites": (1, 64, 64), "mnist_grey": (1, 28, 28)}.get(self.data, (3, 28, 28))
+
+    def load_images(self, folder: Path = DATA) -> Digits | Sprites:
+        """The images behind the sequences, with their `key` and `source`."""
+        if self.data == "dsprites":
+            return dsprites.load(self.source, folder)
+        return mnist.load(self.source, folder)
+
+    def build_sequences(
+        self, split: str, seed: int, device: torch.device | str = "cpu", folder: Path = DATA
+    ) -> DigitSequences | SpriteSequences:
+        """The sequences of one split, `train`, `validation` or `test`, on the device.
+
+        Trained on `data`; the test split shows `test_data` where that differs.
+        """
+        images = self.load_images(folder)
+        if self.data == "dsprites":
+            return SpriteSequences(images, split, seed, self.n_transforms, self.max_transform_len, device)
+        kind = self.test_data if self.test_data and split == "test" else self.data
+        kind = kind.removeprefix("mnist").removeprefix("_") or "single"
+        return DigitSequences(images, split, seed, kind, device)
+
+    def build_grouper(self) -> Grouper | None:
+        """W, mu and eps as the row says; None for the plain VAE."""
+        if self.topography == "none":
+            return None
+        lattice = (self.n_transforms, *self.capsule_shape)
+        if self.topography == "capsules":
+            pairs = offsets(*self.group_kernel, self.n_off_diag)
+            steps = [embed(pairs, (0, axis), len(lattice)) for axis in range(1, len(lattice))]
+        else:
+            within = torch.cartesian_prod(*(torch.tensor(window(k)) for k in self.group_kernel))
+            steps = [[(0, *step) for step in within.view(-1, len(self.group_kernel)).tolist()]]
+        return Grouper(lattice, steps, self.mu_init, self.eps, self.boundary, self.trainable_w)
+
+    def build_model(self, seed: int | None = None) -> TVAE:
+        """A new model on the CPU; its weights depend on the seed (the experiment's own if None) alone."""
+        seed = self.seed if seed is None else seed
+        with torch.random.fork_rng(devices=[]):
+            torch.random.set_rng_state(generator("cpu", seed, "weights").get_state())
+            return TVAE(
+                self.image_shape,
+                self.n_caps,
+                self.cap_dim,
+                self.build_grouper(),
+                self.likelihood,
+                self.logvar_init,
+            )
+
+    def scaled(self, scale: str) -> "Experiment":
+        """This experiment at `smoke` (seconds), `quick` (a laptop's CPU) or `paper` (the full protocol)."""
+        changes = SCALES[require(scale, SCALES, "scale")]
+        if scale == "quick" and self.data in QUICK_DATA:
+            changes = {**changes, **QUICK_DATA[self.data]}
+        return dataclasses.replace(self, scale=scale, **changes)
+
+    def having(self, **options) -> "Experiment":
+        """This experiment with options changed; ValueError for an unknown one, naming the nearest."""
+        for option in options:
+            require(option, [f.name for f in dataclasses.fields(self) if f.name != "name"], "option")
+        return dataclasses.replace(self, **options)
+
+
+_CHOICES = {
+    "data": DATA_KINDS,
+    "test_data": DATA_KINDS,
+    "topography": TOPOGRAPHIES,
+    "boundary": BOUNDARIES,
+    "likelihood": LIKELIHOODS,
+    "optimizer": OPTIMIZERS,
+    "precision": PRECISIONS,
+}
+_AT_LEAST_ONE = (
+    "n_caps",
+    "cap_dim",
+    "n_transforms",
+    "batch_size",
+    "max_epochs",
+    "max_steps",
+    "eval_epochs",
+) + (*("n_is_samples", "max_transform_len", "eval_sequences"),)
+
+_DSPRITES = {"data": "dsprites", "n_caps": 15, "cap_dim": 15, "n_transforms": 15}
+_TORUS = {"data": "mnist_grey", "n_caps": 1, "cap_dim": 324, "n_transforms": 1, "capsule": (18, 18)}
+_SHIFTING = {"n_off_diag": 1}
+_STATIONARY = {"n_off_diag": None}
+_PLAIN = {"topography": "none", "group_kernel": (), "n_off_diag": None}
+
+
+def _rows() -> list[Experiment]:
+    table_1, table_2 = "Table 1", "Table 2"
+    exp = Experiment
+    square = {"topography": "lattice", "group_kernel": (5, 5), "n_off_diag": None}
+    long = {"batch_size": 128, "max_epochs": 250, "mu_init": 10.0}
+    diagonal = {**_DSPRITES, "n_off_diag": 0}
+    bubbles = {**_DSPRITES, **_STATIONARY}
+    return [
+        exp("tvae_2d_mnist", "Figure 3", **_TORUS, **square, **long),
+        exp("tvae_Lpartial_mnist", "Figure 4, Table 1", seed=2),
+        exp("tvae_Lpartial_dsprites", "Figure 4, Table 2", **diagonal, group_kernel=(10, 10)),
+        exp("tvae_Lhalf_mnist", table_1, group_kernel=(18, 18)),
+        exp("tvae_Lshort_mnist", table_1, group_kernel=(5, 5), seed=2),
+        exp("bubbles_mnist", table_1, **_STATIONARY, group_kernel=(5, 3)),
+        exp("tvae_L0_mnist", table_1, **_STATIONARY, group_kernel=(1, 3)),
+        exp("nontvae_mnist", table_1, **_PLAIN),
+        exp("tvae_Lhalf_dsprites", table_2, **diagonal, group_kernel=(15, 15)),
+        exp("tvae_Lshort_dsprites", table_2, **diagonal, group_kernel=(5, 5)),
+        exp("bubbles_dsprites", table_2, **bubbles, group_kernel=(5, 5)),
+        exp("tvae_L0_dsprites", table_2, **bubbles, group_kernel=(1, 3), eps=1e-3),
+        exp("nontvae_dsprites", table_2, **_DSPRITES, **_PLAIN),
+        exp("tvae_Lpartial_mnist_generalization", "Figures 1, 6", test_data="mnist_dual", seed=2),
+        exp("tvae_Lpartial_perspective_mnist", "Figure 22", data="mnist_perspective"),
+        exp("tvae_Lpartial_rotcolor_mnist", "Figure 23", data="mnist_dual"),
+    ]
+
+
+EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType({row.name: row for row in _rows()})
+
+# What `quick` changes was found by measuring, not by theory: see the README.
+_SOON = {"optimizer": "adamw", "lr": 1e-3, "cosine": True, "kl_floor": 0.02, "kl_hold": 0.6, "kl_ramp": 0.3}
+SCALES: Mapping[str, Mapping[str, object]] = MappingProxyType(
+    {
+        "smoke": {
+            **_SOON,
+            "source": "offline",
+            "max_steps": 20,
+            "batch_size": 4,
+            "eval_sequences": 24,
+            "n_is_samples": 2,
+        },
+        "quick": {**_SOON, "max_steps": 6000, "precision": "auto", "eval_sequences": 500},
+        "paper": {},
+    }
+)
+QUICK_DATA: Mapping[str, Mapping[str, object]] = MappingProxyType({"mnist_grey": {"max_steps": 3000}})

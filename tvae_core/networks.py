@@ -1,0 +1,78 @@
+"""The 3-layer perceptrons of the paper, and the Gaussian posterior an encoder's output stands for."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tvae_core.draws import normal_like
+from tvae_core.losses import gaussian_kl, gaussian_log_density
+
+
+class Gaussian(NamedTuple):
+    """A diagonal Gaussian q(z|x) for every frame: mean and log-variance, each (B, S, C, D)."""
+
+    mean: Float[Tensor, "B S C D"]
+    logvar: Float[Tensor, "B S C D"]
+
+    def sample(self, generator: torch.Generator | None = None) -> Float[Tensor, "B S C D"]:
+        """mean + std · ε with std = exp(logvar / 2), the reparametrised draw."""
+        return self.mean + torch.exp(0.5 * self.logvar) * normal_like(self.mean, generator)
+
+    def log_density(self, z: Float[Tensor, "B S C D"]) -> Float[Tensor, "B S"]:
+        """log q(z|x) per frame, in nats."""
+        return gaussian_log_density(z, self.mean, self.logvar)
+
+    def kl(self) -> Float[Tensor, "B S"]:
+        """KL(q(z|x) || N(0, I)) per frame, in nats."""
+        return gaussian_kl(self.mean, self.logvar)
+
+
+def perceptron(*widths: int) -> nn.Sequential:
+    """Linear layers of these widths with ReLU between them, none after the last (PyTorch's default init)."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in zip(widths, widths[1:], strict=False):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class GaussianEncoder(nn.Module):
+    """q(z|x): pixels → 3s → 2s → 2s, the last split in mean and log-variance, with s = C·D."""
+
+    def __init__(self, pixels: int, capsules: int, units: int, logvar_init: float = 0.0):
+        super().__init__()
+        s = capsules * units
+        self.capsules, self.units = capsules, units
+        self.layers = perceptron(pixels, 3 * s, 2 * s, 2 * s)
+        if logvar_init:
+            with torch.no_grad():
+                self.layers[-1].bias[s:] += logvar_init
+
+    def forward(self, x: Float[Tensor, "B S ch h w"]) -> Gaussian:
+        """Each frame by itself: (B, S, channels, height, width) → mean and log-variance (B, S, C, D)."""
+        # float(): under bfloat16 autocast the statistics stay in full precision
+        h = self.layers(x.flatten(2)).float().unflatten(-1, (2, self.capsules, self.units))
+        return Gaussian(*h.unbind(2))
+
+
+class Decoder(nn.Module):
+    """g: t → logits, s → 2s → 3s → pixels, with s = C·D.
+
+    As in the official code the last layer has one bias for each colour channel, not for each pixel.
+    """
+
+    def __init__(self, capsules: int, units: int, image_shape: tuple[int, int, int]):
+        super().__init__()
+        s, self.image_shape = capsules * units, image_shape
+        self.layers = nn.Sequential(perceptron(s, 2 * s, 3 * s), nn.ReLU())
+        self.last = nn.Linear(3 * s, torch.Size(image_shape).numel(), bias=False)
+        bound = (3 * s) ** -0.5  # PyTorch's default for a bias of this layer
+        self.channel_bias = nn.Parameter(torch.empty(image_shape[0]).uniform_(-bound, bound))
+
+    def forward(self, t: Float[Tensor, "B S C D"]) -> Float[Tensor, "B S ch h w"]:
+        """Frame by frame: (B, S, C, D) → logits (B, S, channels, height, width)."""
+        bias = self.channel_bias.repeat_interleave(self.image_shape[1] * self.image_shape[2])
+        h = self.layers(t.flatten(2))
+        return F.linear(h, self.last.weight, bias).float().unflatten(-1, self.image_shape)

@@ -1,0 +1,81 @@
+"""The notebooks and what each says of itself: title, parameters, experiments, the files it writes.
+
+The cell tagged `parameters` is the only place that knows which experiments a notebook needs.
+"""
+
+import ast
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tvae_core.paths import FIGURES, HOME
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """A notebook, with where its outputs go."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """What `--only` calls it and its figure is named."""
+        return self.path.stem
+
+    @cached_property
+    def _cells(self) -> list[dict]:
+        return json.loads(self.path.read_text(encoding="utf-8"))["cells"]
+
+    @property
+    def title(self) -> str:
+        """Its first heading: what it shows."""
+        lines = [line for cell in self._cells for line in "".join(cell["source"]).splitlines()]
+        return next((line.lstrip("# ") for line in lines if line.startswith("# ")), self.name)
+
+    @cached_property
+    def parameters(self) -> dict[str, object]:
+        """Names and stored values in the cell tagged `parameters`; ValueError unless they are literals."""
+        tagged = [c for c in self._cells if "parameters" in c["metadata"].get("tags", [])]
+        found = {}
+        for node in ast.parse("".join(tagged[0]["source"]) if tagged else "").body:
+            try:
+                target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+                found[target.id] = ast.literal_eval(node.value)
+            except (AttributeError, ValueError):
+                raise ValueError(f"{self.path.name}: {ast.unparse(node)!r} is no parameter") from None
+        return found
+
+    def experiments(self, changes: dict[str, object]) -> list[str]:
+        """Names of the experiments it needs, if its parameters are changed so."""
+        return {**self.parameters, **changes}.get("experiments", [])
+
+    def figures(self, scale: str) -> list[Path]:
+        """What it writes for others to use: NAME.png and NAME.pdf, or what its parameter `files` lists."""
+        files = self.parameters.get("files", [f"{self.name}.png", f"{self.name}.pdf"])
+        return [FIGURES / scale / file for file in files]
+
+    def executed(self, scale: str) -> Path:
+        """Where it lies, outputs included, once it has run through."""
+        return HOME / "notebooks" / scale / f"{self.name}.ipynb"
+
+    def attempt(self, scale: str) -> Path:
+        """Where it lies while it runs, and stays if it fails; its messages lie beside it as NAME.log."""
+        return HOME / "failed" / scale / f"{self.name}.ipynb"
+
+    def outputs(self, scale: str) -> list[Path]:
+        """All that it makes."""
+        return [self.executed(scale), *self.figures(scale)]
+
+    def last_words(self, scale: str) -> str:
+        """The last line of what made it fail."""
+        log = self.attempt(scale).with_suffix(".log")
+        lines = log.read_text(errors="replace").split("\n") if log.is_file() else []
+        return next((line.strip() for line in reversed(lines) if line.strip()), "no message")
+
+
+def notebooks(folder: Path = NOTEBOOKS) -> dict[str, Notebook]:
+    """All notebooks of a folder, by name."""
+    return {path.stem: Notebook(path) for path in sorted(folder.glob("*.ipynb"))}

@@ -1,0 +1,160 @@
+"""Regenerate figures and tables: Snakemake run and watched, a table at the end.
+
+What depends on what is the business of notebooks/Snakefile; run_all.sh comes in through `main`.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from tvae_core.devices import choose_device
+from tvae_core.notebooks import NOTEBOOKS, Notebook, notebooks
+from tvae_core.paths import HOME
+from tvae_core.request import Request, read_request
+
+GRACE = 15  # seconds that jobs get to end by themselves
+# Ends a group of processes when its standard input closes, as it also does when the writer is killed.
+_WATCH = """
+import os, signal, sys
+sys.stdin.read()
+try: os.killpg(int(sys.argv[1]), signal.SIGKILL)
+except ProcessLookupError: pass
+"""
+
+
+def run_group(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a command and leave none of its processes behind, however this one ends; 130 if interrupted."""
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    watch = [sys.executable, "-c", _WATCH, str(process.pid)]
+    watcher = subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        print("\nStopping ...", file=sys.stderr)
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired, KeyboardInterrupt):
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(GRACE)
+        return 130
+    finally:
+        watcher.stdin.close()
+        watcher.wait()
+
+
+def run_snakemake(request: Request, journal: Path) -> int:
+    """Make what is missing or has changed; each job that ran leaves a line in the journal."""
+    wanted = {k: getattr(request, k) for k in ("scale", "device", "seeds", "changes")}
+    threads = max(1, torch.get_num_threads() // request.parallel)
+    names = [notebook.name for notebook in request.chosen]
+    config = journal.with_suffix(".json")
+    config.write_text(json.dumps({**wanted, "only": names, "threads": threads, "journal": str(journal)}))
+    snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(NOTEBOOKS / "Snakefile")]
+    snakemake += ["--directory", str(HOME), "--configfile", str(config), "--quiet", "all"]
+    snakemake += ["--cores", str(request.parallel * threads)]
+    environment = {**os.environ, **({"TVAE_DATA": request.data} if request.data else {})}
+    if any((HOME / ".snakemake" / "locks").glob("*")):  # a killed call left it: no other is at work here
+        run_group([*snakemake, "--unlock"], environment)
+    snakemake += ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime", "input", "params"]
+    if request.force:
+        snakemake += ["--forcerun", *(f"notebook_{name}" for name in names)]
+    return run_group(snakemake, environment)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A line of the journal: a run trained or a notebook executed in this call."""
+
+    rule: str
+    name: str
+    code: int
+    seconds: int
+
+
+def read_journal(journal: Path) -> list[Job]:
+    """The jobs that ended, in order."""
+    lines = journal.read_text().splitlines() if journal.is_file() else []
+    return [Job(r, n, int(c), int(s)) for r, n, c, s in (line.split("\t") for line in lines)]
+
+
+def outcome(notebook: Notebook, request: Request, jobs: Sequence[Job], code: int) -> tuple[str, ...]:
+    """Its row of the table: name, status, minutes, where the figure lies or why there is none."""
+    needed = notebook.experiments(request.changes)
+    trained = [job for job in jobs if job.rule == "train" and job.name.split(",")[0] in needed]
+    own = [job for job in jobs if job.rule == f"notebook_{notebook.name}"]
+    minutes = f"{sum(job.seconds for job in [*trained, *own]) / 60:.1f}"
+    missing = [path for path in notebook.outputs(request.scale) if not path.is_file()]
+    figure = str(notebook.figures(request.scale)[0])
+    failed = [job.name for job in trained if job.code]
+    if any(job.code for job in own):
+        words = f"{notebook.last_words(request.scale)}\n  see {notebook.attempt(request.scale)}"
+        return notebook.name, "failed", minutes, words
+    if own and missing:
+        return notebook.name, "failed", minutes, f"did not write {', '.join(p.name for p in missing)}"
+    if own:
+        return notebook.name, "done", minutes, figure
+    if failed:
+        return notebook.name, "not run", minutes, f"training failed: {', '.join(failed)} (see above)"
+    if missing or (code and not any(job.code for job in jobs)):
+        return notebook.name, "not run", minutes, ""
+    return notebook.name, "up to date", minutes, figure
+
+
+def show_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under their heading, columns aligned."""
+    rows = [("notebook", "status", "minutes", "figure"), *rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    for name, status, minutes, where in rows:
+        print(f"{name:{widths[0]}}  {status:{widths[1]}}  {minutes:>{widths[2]}}  {where}".rstrip())
+
+
+def reproduce(request: Request) -> int:
+    """Carry out a request and print its table; 0 if everything is there now, 1 if not, 130 if interrupted."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="tvae-") as folder:
+        journal = Path(folder) / "journal"
+        code = run_snakemake(request, journal)
+        jobs = read_journal(journal)
+    rows = [outcome(notebook, request, jobs, code) for notebook in request.chosen]
+    print()
+    show_table(rows)
+    print(
+        f"{(time.monotonic() - started) / 60:.1f} minutes in all; each notebook's count the training it needed"
+    )
+    return code if code in (0, 130) else 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """What run_all.sh calls."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # to end as Ctrl-C does
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+    try:
+        available = notebooks()
+        request = read_request(sys.argv[1:] if arguments is None else arguments, available)
+        if request is None:
+            for notebook in available.values():
+                print(f"{notebook.name:10}{notebook.title}\n{'':10}{', '.join(notebook.experiments({}))}")
+            return 0
+        print(f"Scale {request.scale}, device {choose_device(request.device)}, results in {HOME}")
+        HOME.mkdir(parents=True, exist_ok=True)
+        with FileLock(HOME / ".run_all.lock", timeout=0):
+            return reproduce(request)
+    except Timeout:
+        print(f"run_all.sh: another call is at work in {HOME}", file=sys.stderr)
+    except ValueError as error:
+        print(f"run_all.sh: {error}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""What run_all.sh is asked for: checked, or refused in one sentence that names the nearest right word."""
+
+import argparse
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from tvae_core.choices import require
+from tvae_core.devices import choose_device
+from tvae_core.experiments import EXPERIMENTS, SCALES
+from tvae_core.notebooks import Notebook
+
+GIVEN = ("scale", "seeds", "device", "runs", "figures")  # parameters with an option or a place of their own
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for, checked."""
+
+    chosen: list[Notebook]
+    scale: str
+    device: str = "auto"
+    seeds: list[int] = field(default_factory=list)  # empty: each experiment's own
+    jobs: int | None = None  # None: two on a CPU, one on a GPU
+    data: str | None = None
+    changes: dict[str, object] = field(default_factory=dict)  # other values for notebooks' parameters
+    force: bool = False
+
+    @property
+    def parallel(self) -> int:
+        """How many jobs at a time: never more than there are runs, so that a single one has all threads."""
+        runs = {name for notebook in self.chosen for name in notebook.experiments(self.changes)}
+        most = 2 if choose_device(self.device).type == "cpu" else 1
+        return self.jobs or max(1, min(most, len(runs) * max(1, len(self.seeds)), torch.get_num_threads()))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise ValueError(message)
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="run_all.sh", add_help=False, allow_abbrev=False)
+    for option in ("--scale", "--only", "--seeds", "--jobs", "--data"):
+        parser.add_argument(option)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--force", action="store_true")
+    parser.add_argument("--list", action="store_true")
+    return parser
+
+
+def _whole(text: str, what: str, least: int) -> int:
+    if not text.strip().isdecimal() or int(text) < least:
+        raise ValueError(f"{what} {text!r} is not a whole number from {least} up")
+    return int(text)
+
+
+def _change(text: str, chosen: Sequence[Notebook]) -> tuple[str, object]:
+    """Parameter and value from KEY=VALUE, for a parameter of that type in every chosen notebook."""
+    key, equals, written = text.partition("=")
+    if not equals:
+        raise ValueError(f"--set {text!r} is not of the form KEY=VALUE")
+    if key in GIVEN:
+        raise ValueError(f"--set {key!r} is refused: an option or TVAE_HOME sets it, see --help")
+    try:
+        value = ast.literal_eval(written)
+    except (ValueError, SyntaxError):
+        value = written
+    for notebook in chosen:
+        require(key, [p for p in notebook.parameters if p not in GIVEN], f"{notebook.name}: parameter")
+        kind = type(notebook.parameters[key])
+        if not isinstance(value, (int, float) if kind is float else kind):
+            raise ValueError(f"{notebook.name}: parameter {key!r} must be {kind.__name__}, not {written!r}")
+    return key, value
+
+
+def _refuse_unknown(rest: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    for argument in rest:
+        words = [*parser.format_usage().replace("[", " ").replace("]", " ").split()[2:], "--help"]
+        options = [word for word in words if word.startswith("--")]
+        if argument.startswith("-"):
+            require(argument.partition("=")[0], options, "option")
+        raise ValueError(f"{argument!r} is not an option; 'test' and 'lab' stand alone, see --help")
+
+
+def read_request(arguments: Sequence[str], available: Mapping[str, Notebook]) -> Request | None:
+    """The request in these arguments, None for --list; ValueError in one sentence for what cannot be."""
+    parser = _parser()
+    asked, rest = parser.parse_known_args(arguments)
+    _refuse_unknown(rest, parser)
+    if asked.list:
+        return None
+    names = list(available) if asked.only is None else [name.strip() for name in asked.only.split(",")]
+    chosen = [available[require(name, available, "notebook")] for name in dict.fromkeys(names)]
+    on_cpu = choose_device(asked.device).type == "cpu"
+    scale = asked.scale or ("quick" if on_cpu else "paper")
+    seeds = [] if asked.seeds is None else [_whole(s, "seed", 0) for s in asked.seeds.split(",")]
+    request = Request(
+        chosen=chosen,
+        scale=require(scale, SCALES, "scale"),
+        device=asked.device,
+        seeds=list(dict.fromkeys(seeds)),
+        jobs=None if asked.jobs is None else _whole(asked.jobs, "--jobs", 1),
+        data=asked.data and str(Path(asked.data).expanduser().absolute()),
+        changes=dict(_change(text, chosen) for text in asked.set),
+        force=asked.force,
+    )
+    for notebook in chosen:
+        for name in notebook.experiments(request.changes):
+            require(name, EXPERIMENTS, f"{notebook.name}: experiment")
+    return request

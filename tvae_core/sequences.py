@@ -1,0 +1,19 @@
+"""What a batch of sequences is, whatever the images come from."""
+
+from typing import NamedTuple
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """B sequences of S frames with the F true factors of each frame.
+
+    `varied` says which factor walks through its values; the index of a factor is its place in the
+    `factors` of the sequences it comes from. `labels` is the digit's class, or the sprite's shape.
+    """
+
+    x: Float[Tensor, "B S channels height width"]  # values in [0, 1]
+    factors: Int[Tensor, "B S F"]
+    varied: Int[Tensor, " B"]
+    labels: Int[Tensor, " B"]

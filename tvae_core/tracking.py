@@ -1,0 +1,72 @@
+"""What is told while a run trains: the bar with its estimate of the time left, and Weights & Biases if asked."""
+
+import importlib
+import time
+from types import ModuleType
+
+from tqdm.auto import tqdm
+
+from tvae_core.runs import Run
+
+
+def _wandb() -> ModuleType:
+    try:
+        return importlib.import_module("wandb")
+    except ImportError as error:
+        raise ValueError(
+            "wandb_on is True, but the package wandb is not installed: pip install wandb"
+        ) from error
+
+
+class Tracker:
+    """Clock, progress bar and, with `wandb_on`, the Weights & Biases log of one run.
+
+    Raises ValueError if `wandb_on` is set and wandb is not installed.
+    """
+
+    def __init__(self, run: Run, step: int, total: int, seconds: float, progress: bool):
+        self.run, self.before = run, seconds
+        self.frames_per_step = run.exp.batch_size * run.exp.n_transforms
+        self.wandb = (
+            _wandb().init(project="tvae", name=run.folder.name, resume="allow") if run.exp.wandb_on else None
+        )
+        self.bar = tqdm(
+            total=total,
+            initial=step,
+            desc=run.exp.name,
+            unit="step",
+            disable=not progress,
+            dynamic_ncols=True,
+        )
+
+    def __enter__(self) -> "Tracker":
+        self.began = self._saved = time.monotonic()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+        if self.wandb:
+            self.wandb.finish()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, those before interruptions included."""
+        return round(self.before + time.monotonic() - self.began, 2)
+
+    @property
+    def saved_ago(self) -> float:
+        """Seconds since the last checkpoint."""
+        return time.monotonic() - self._saved
+
+    def saved(self) -> None:
+        """Note that a checkpoint was just written."""
+        self._saved = time.monotonic()
+
+    def show(self, row: dict[str, float]) -> None:
+        """Stamp a row of the history with its time and show it."""
+        row["seconds"] = self.seconds
+        rate = self.bar.format_dict["rate"] or 0.0
+        losses = f"nll {row['nll']:.0f}, KL z {row['kl_z']:.1f}, KL u {row['kl_u']:.1f} nats"
+        self.bar.set_postfix_str(f"{losses}, {rate * self.frames_per_step:,.0f} frames/s", refresh=False)
+        if self.wandb:
+            self.wandb.log(row, step=row["step"])

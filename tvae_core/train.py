@@ -1,0 +1,227 @@
+"""`fit`: train, resume or load a run, exactly as if it had never been interrupted."""
+
+import dataclasses
+import logging
+import math
+import signal
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+
+import torch
+from filelock import FileLock
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from tvae_core.devices import choose_device
+from tvae_core.draws import generator
+from tvae_core.evaluation import BATCH, chance, evaluate
+from tvae_core.experiments import Experiment
+from tvae_core.model import TVAE
+from tvae_core.paths import DATA, RUNS
+from tvae_core.runs import Run, find_run, provenance, write_json
+from tvae_core.tracking import Tracker
+
+CHECKPOINT_SECONDS = 60
+LOG_STEPS = 50
+
+log = logging.getLogger("tvae_core")
+
+
+def kl_weight(exp: Experiment, step: int, total: int) -> float:
+    """The weight of both KL terms at a step: `kl_floor`, held, then rising linearly to 1."""
+    done = step / total - exp.kl_hold
+    rise = 1.0 if done >= exp.kl_ramp else max(0.0, done / exp.kl_ramp)
+    return exp.kl_floor + (1 - exp.kl_floor) * rise
+
+
+def learning_rate(exp: Experiment, step: int, total: int) -> float:
+    """Constant as in the paper, or a cosine from `lr` to 0."""
+    return exp.lr * (0.5 * (1 + math.cos(math.pi * step / total)) if exp.cosine else 1.0)
+
+
+def build_optimizer(exp: Experiment, model: TVAE) -> torch.optim.Optimizer:
+    """SGD with momentum, or AdamW; one fused kernel where the device has it."""
+    fused = next(model.parameters()).device.type in ("cuda", "cpu")
+    if exp.optimizer == "sgd":
+        return torch.optim.SGD(model.parameters(), lr=exp.lr, momentum=exp.momentum, fused=fused)
+    return torch.optim.AdamW(model.parameters(), lr=exp.lr, fused=fused)
+
+
+class Interruption:
+    """Holds Ctrl-C and termination back until a step is whole; the second one goes through at once."""
+
+    def __enter__(self) -> "Interruption":
+        self.requested = False
+        main = threading.current_thread() is threading.main_thread()
+        self._before = (
+            {s: signal.signal(s, self._note) for s in (signal.SIGINT, signal.SIGTERM)} if main else {}
+        )
+        return self
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.requested = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+
+class Trainer:
+    """A model in training: what a checkpoint holds, and the step that changes it."""
+
+    def __init__(self, run: Run, device: torch.device, data: Path):
+        self.run, self.exp, self.seed, self.device = run, run.exp, run.seed, device
+        self.sequences = self.exp.build_sequences("train", self.seed, device, data)
+        self.validation = self.exp.build_sequences("validation", self.seed, device, data)
+        self.model = self.exp.build_model(self.seed).to(device)
+        self.optimizer = build_optimizer(self.exp, self.model)
+        self.steps_per_epoch = max(1, len(self.sequences) // self.exp.batch_size)
+        self.total = self.exp.max_steps or self.exp.max_epochs * self.steps_per_epoch
+        self.dtype = getattr(torch, self.exp.precision)
+        self.step, self.seconds, self.history = 0, 0.0, []
+        self.terms = torch.zeros(3, device=device)  # sums of nll, KL z, KL u since the last row of history
+        self._restore()
+
+    def _restore(self) -> None:
+        saved = self.run.load_checkpoint()
+        if saved is None:
+            return
+        tensors, progress = saved
+        self.terms = tensors.pop("terms").to(self.device)
+        self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+        state: dict[int, dict[str, Tensor]] = {}
+        for key in (k for k in tensors if k.startswith("optimizer.")):
+            _, index, name = key.split(".")
+            state.setdefault(int(index), {})[name] = tensors[key]
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.step, self.seconds, self.history = (progress[k] for k in ("step", "seconds", "history"))
+        log.info("going on from step %d of %d", self.step, self.total)
+
+    def save(self) -> None:
+        """Write the checkpoint from which training goes on as if it had never stopped."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()} | {"terms": self.terms}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items() if v is not None}
+        self.run.save_checkpoint(tensors, step=self.step, seconds=self.seconds, history=self.history)
+
+    def batch_index(self, order: Tensor) -> Tensor:
+        """The members of this step's batch, from the epoch's order."""
+        within = self.step % self.steps_per_epoch
+        return order[within * self.exp.batch_size : (within + 1) * self.exp.batch_size]
+
+    def order(self) -> Tensor:
+        """The order in which this step's epoch visits the training split."""
+        g = generator(self.device, self.seed, "order", self.step // self.steps_per_epoch)
+        return torch.randperm(len(self.sequences), generator=g, device=self.device)
+
+    def advance(self, index: Tensor) -> None:
+        """One step on these sequences. Nothing is read back from the device."""
+        g = generator(self.device, self.seed, "step", self.step)
+        x = self.sequences.batch(index, g).x
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            out = self.model(x, g)
+        terms = torch.stack([out.nll.mean(), out.kl_z.mean(), out.kl_u.mean()])
+        weight = kl_weight(self.exp, self.step, self.total)
+        self.optimizer.zero_grad()
+        (terms[0] + weight * (terms[1] + terms[2])).backward()
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.exp, self.step, self.total)
+        self.optimizer.step()
+        self.terms += terms.detach()
+        self.step += 1
+
+    def note(self) -> dict[str, float]:
+        """Close a row of the history: means since the last row, validation where it is due."""
+        since = self.step - (self.history[-1]["step"] if self.history else 0)
+        nll, kl_z, kl_u = (self.terms / since).tolist()
+        self.terms.zero_()
+        row = {"step": self.step, "nll": nll, "kl_z": kl_z, "kl_u": kl_u, "elbo": -(nll + kl_z + kl_u)}
+        if self.step == self.total or self.step // LOG_STEPS % self._validate_every() == 0:
+            row |= self.validate()
+        self.history.append(row)
+        return row
+
+    def _validate_every(self) -> int:
+        return max(1, self.exp.eval_epochs * self.steps_per_epoch // LOG_STEPS)
+
+    def validate(self) -> dict[str, float]:
+        """The validation split's loss terms at posterior draws, in nats a frame."""
+        n = min(len(self.validation), self.exp.eval_sequences or len(self.validation))
+        totals = torch.zeros(2, device=self.device)
+        with torch.inference_mode():
+            for chunk in torch.arange(n, device=self.device).split(BATCH):
+                g = generator(self.device, 0, "validation", int(chunk[0]))
+                out = self.model(self.validation.batch(chunk, g).x, g)
+                totals += torch.stack([out.nll.mean(1).sum(), out.elbo.mean(1).sum()])
+        nll, elbo = (totals / n).tolist()
+        return {"validation_nll": nll, "validation_elbo": elbo}
+
+    def train(self, progress: bool) -> None:
+        """All steps that are left; an interruption leaves a checkpoint behind and raises KeyboardInterrupt."""
+        tracker = Tracker(self.run, self.step, self.total, self.seconds, progress)
+        order = self.order()
+        with tracker, Interruption() as interruption:
+            while self.step < self.total:
+                if self.step % self.steps_per_epoch == 0:
+                    order = self.order()
+                self.advance(self.batch_index(order))
+                tracker.bar.update()
+                if self.step % LOG_STEPS == 0 or self.step == self.total:
+                    tracker.show(self.note())
+                self.seconds = tracker.seconds
+                due = tracker.saved_ago > CHECKPOINT_SECONDS
+                if due or interruption.requested or self.step == self.total:
+                    self.save()
+                    tracker.saved()
+                if interruption.requested:
+                    raise KeyboardInterrupt(
+                        f"stopped at step {self.step} of {self.total}; ask again to go on"
+                    )
+
+
+def fit(
+    exp: Experiment,
+    seed: int | None = None,
+    device: str = "auto",
+    runs: Path | str = RUNS,
+    data: Path = DATA,
+    progress: bool = True,
+) -> Run:
+    """The trained and measured run of an experiment: loaded if it exists, resumed if it was interrupted.
+
+    Another process that trains the same run is waited for. Its folder ends up with config.json,
+    history.json, results.json (rows `trained`, `untrained`, `chance`), provenance.json and
+    checkpoint.safetensors. Raises ValueError for a device that is not there.
+    """
+    run = find_run(exp, seed, device, runs, data)
+    if run.complete:
+        return run
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(run.folder / "lock"):
+        if not run.complete:
+            _train_and_measure(run, choose_device(device), data, progress)
+    return run
+
+
+def _train_and_measure(run: Run, device: torch.device, data: Path, progress: bool) -> None:
+    write_json(run.folder / "config.json", dataclasses.asdict(run.exp))
+    trainer = Trainer(run, device, data)
+    trainer.train(progress)
+    measure = {"exp": run.exp, "seed": run.seed, "data": data, "progress": progress}
+    results = {
+        "trained": evaluate(trainer.model.eval(), **measure),
+        "untrained": evaluate(run.exp.build_model(run.seed).to(device), **measure),
+        "chance": chance(run.exp, run.seed, data),
+    }
+    write_json(run.folder / "history.json", trainer.history)
+    source = run.exp.load_images(data).source
+    write_json(run.folder / "provenance.json", provenance(device, source, trainer.seconds))
+    run.save_checkpoint({f"model.{k}": v for k, v in trainer.model.state_dict().items()}, step=trainer.step)
+    write_json(run.folder / "results.json", results)
