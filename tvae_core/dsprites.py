@@ -40,13 +40,13 @@ RENDERER = 1  # raise it with any change of a rendered pixel: it enters the iden
 # the animation that the dSprites project publishes, back to orientation 0 and scale 1: pixels inside
 # and outside then separate along one curve. The square's edge lies between 9.597 and 9.600 (0.3 · 64 / 2,
 # a pixel centre exactly on it being outside). The heart is the well-known curve (16 sin³t,
-# 13 cos t − 5 cos 2t − 2 cos 3t − cos 4t) with free coefficients. Of 1.3 million pixels 24 come out wrong.
+# 13 cos t − 5 cos 2t − 2 cos 3t − cos 4t) with free coefficients. Of 1.3 million pixels 10 come out wrong.
 SQUARE = 9.599
-ELLIPSE = (12.765, 7.215)
-HEART_X = {1: 7.269, 3: -2.327}  # rightwards: coefficients of sin kt
-HEART_Y = {0: 1.524, 1: 8.602, 2: -3.202, 3: -1.284, 4: -0.641}  # upwards: coefficients of cos kt
+ELLIPSE = (12.766, 7.213)
+HEART_X = {1: 7.268, 3: -2.327}  # rightwards: coefficients of sin kt
+HEART_Y = {0: 1.523, 1: 8.602, 2: -3.204, 3: -1.285, 4: -0.642}  # upwards: coefficients of cos kt
 
-_DIRECTIONS = 1 << 16  # so fine that an outline moves by less than 0.002 pixels from one to the next
+_DIRECTIONS = 1 << 16  # so fine that an outline moves by less than 0.004 pixels from one to the next
 _REACH = 14  # pixels: no outline is longer than the square's half diagonal, 13.6
 _CHUNK = 2048  # images drawn at a time, which bounds the memory
 
@@ -55,7 +55,7 @@ log = logging.getLogger("tvae_core")
 
 @cache
 def _outlines() -> Float[np.ndarray, "3 directions"]:
-    """Distance from a shape's centre to its outline in every direction, clockwise from the right, in pixels."""
+    """Pixels from a shape's centre to its outline in every direction, clockwise from the right."""
     angle = (np.arange(_DIRECTIONS) + 0.5) * 2 * np.pi / _DIRECTIONS
     right, down = np.cos(angle), np.sin(angle)
     square = SQUARE / np.maximum(abs(right), abs(down))
@@ -91,7 +91,7 @@ def render(shape, scale, orientation, x, y) -> UInt8[np.ndarray, "*batch 64 64"]
 
 
 def _draw(images, shape, scale, orientation, x, y) -> None:
-    """Set the pixels inside the outlines in black images (N, 64, 64), looking at the window around each only."""
+    """Set the pixels inside the outlines in black images (N, 64, 64), within a window around each."""
     shape, scale, orientation = (v[:, None, None] for v in (shape, scale, orientation))
     window = np.arange(-_REACH, _REACH + 1)
     centres = [16 + 32 * v / (AXES["x"] - 1) for v in (x, y)]
@@ -214,7 +214,7 @@ class SpriteSequences:
         chosen = {"train": train, "validation": validation, "test": test}[split]
         starts = torch.unravel_index(chosen.to(device), (len(SHAPES), scales, *[n_frames] * 3))
         self.labels = starts[0]
-        self._starts = torch.stack([starts[3], starts[4], starts[2], starts[1]], dim=-1)
+        self.starts = torch.stack([starts[3], starts[4], starts[2], starts[1]], dim=-1)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -232,7 +232,7 @@ class SpriteSequences:
         varied = torch.as_tensor(varied, device=device).expand(len(index))
         steps = torch.arange(self.n_frames, device=device).view(1, -1, 1)
         moves = one_hot(varied, len(FACTORS)).unsqueeze(1)
-        factors = (self._starts[index].unsqueeze(1) + steps * moves) % self._sizes
+        factors = (self.starts[index].unsqueeze(1) + steps * moves) % self._sizes
         labels = self.labels[index]
         return Batch(self.frames(labels, factors), factors, varied, labels)
 

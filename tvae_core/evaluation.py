@@ -17,6 +17,12 @@ from tvae_core.sequences import Batch
 
 BATCH = 25  # sequences; with 10 importance samples 4,500 frames of MNIST at once
 
+_ROLLS = ("reconstruction", "roll_seen", "roll_held_out")
+MEASURES = (
+    *("nll", "kl_z", "kl_u", "elbo", "log_p_sequence", "log_p_per_frame", "e_eq"),
+    *(*_ROLLS, *(f"{name}_at_means" for name in _ROLLS)),
+)
+
 Row = dict[str, object]
 
 
@@ -34,28 +40,36 @@ def seen_frames(model: TVAE, exp: Experiment) -> list[int]:
     return model.grouper.seen_frames(exp.anchor) if model.grouper else [exp.anchor]
 
 
+def rolled(
+    model: TVAE, exp: Experiment, x: Float[Tensor, "B S ch h w"], t: Float[Tensor, "B S C D"]
+) -> dict[str, Float[Tensor, " B"]]:
+    """Reconstruction from t, and the roll of t at the anchor into seen and into held-out frames (nats a frame)."""
+
+    def nats(logits: Tensor) -> Float[Tensor, "B S"]:
+        return negative_log_likelihood(logits, x, exp.likelihood)
+
+    roll, seen = nats(model.traverse(t, exp.anchor)), seen_frames(model, exp)
+    held_out = [frame for frame in range(t.shape[1]) if frame not in seen]
+    values = {"reconstruction": nats(model.logits(t)).mean(1), "roll_seen": roll[:, seen].mean(1)}
+    return values | ({"roll_held_out": roll[:, held_out].mean(1)} if held_out else {})
+
+
 def per_sequence(
     model: TVAE, exp: Experiment, batch: Batch, g: torch.Generator
-) -> dict[str, Float[Tensor, " B"]]:
-    """All measures that are means over sequences, in nats a frame (E_eq: a sequence)."""
+) -> tuple[dict[str, Float[Tensor, " B"]], Float[Tensor, "B S C D"]]:
+    """All measures that are means over sequences, in nats a frame (E_eq: a sequence), and the t they saw."""
     out = model(batch.x, g)
     terms = {"nll": out.nll, "kl_z": out.kl_z, "kl_u": out.kl_u, "elbo": out.elbo}
     values = {name: value.mean(1) for name, value in terms.items()}
     weights = model.log_weights(batch.x, exp.n_is_samples, g)
     values["log_p_sequence"] = metrics.importance_sampled(weights, "sequence")
     values["log_p_per_frame"] = metrics.importance_sampled(weights, "per_frame")
-    if batch.x.shape[1] == 1:
-        return values
-    t = model.latents(batch.x)
-    values["reconstruction"] = negative_log_likelihood(model.logits(t), batch.x, exp.likelihood).mean(1)
-    values["e_eq"] = metrics.equivariance_error(t)
-    rolled = negative_log_likelihood(model.traverse(t, exp.anchor), batch.x, exp.likelihood)
-    seen = seen_frames(model, exp)
-    held_out = [frame for frame in range(t.shape[1]) if frame not in seen]
-    values["roll_seen"] = rolled[:, seen].mean(1)
-    if held_out:
-        values["roll_held_out"] = rolled[:, held_out].mean(1)
-    return values
+    if exp.n_transforms > 1:
+        values["e_eq"] = metrics.equivariance_error(out.t)
+        values |= rolled(model, exp, batch.x, model.latents(batch.x))
+        at_means = rolled(model, exp, batch.x, model.latents_at_means(batch.x))
+        values |= {f"{name}_at_means": value for name, value in at_means.items()}
+    return values, out.t
 
 
 def _by_factor(names: tuple[str, ...], values: Tensor) -> dict[str, float | None]:
@@ -72,23 +86,24 @@ def evaluate(
     """One row of a table: every measure of the model on the test split of its experiment.
 
     Returns the means over `n_sequences` sequences, None where a measure is not defined (E_eq and rolls of
-    single frames, rolls into held-out frames where there are none):
-    nll, kl_z, kl_u, elbo, log_p_sequence, log_p_per_frame (metrics.importance_sampled), in nats a frame,
-    at posterior draws; reconstruction, roll_seen, roll_held_out, in nats a frame, at posterior means;
-    e_eq (metrics.equivariance_error); capcorr_first and capcorr_nearest, by factor.
+    single frames, rolls into held-out frames where there are none). In nats a frame, at posterior draws:
+    nll, kl_z, kl_u, elbo, log_p_sequence and log_p_per_frame (metrics.importance_sampled). At posterior
+    draws: e_eq (metrics.equivariance_error) and, by factor, capcorr_first and capcorr_nearest
+    (metrics.capsule_correlation). In nats a frame, without posterior noise: reconstruction, roll_seen and
+    roll_held_out at E[z] and E[u²] (TVAE.latents), and the same three with `_at_means` at E[z] and E[u].
     """
     device = next(model.parameters()).device
     seed = exp.seed if seed is None else seed
-    names = ("reconstruction", "e_eq", "roll_seen", "roll_held_out")
     rows, latents, truth = [], [], []
     batches = test_batches(exp, seed, device, data)
     with torch.inference_mode():
         for batch, g in tqdm(batches, desc="measuring", unit="batch", disable=not progress, leave=False):
-            rows.append(per_sequence(model, exp, batch, g))
+            values, t = per_sequence(model, exp, batch, g)
+            rows.append(values)
+            latents.append(t.cpu())
             truth.append((batch.factors.cpu(), batch.varied.cpu()))
-            latents.append(model.latents(batch.x).cpu())
     columns = {name: torch.cat([row[name] for row in rows]).mean().item() for name in rows[0]}
-    result = {"n_sequences": sum(len(t) for t in latents), **dict.fromkeys(names), **columns}
+    result = {"n_sequences": sum(len(t) for t in latents), **dict.fromkeys(MEASURES), **columns}
     factors, varied = (torch.cat(part) for part in zip(*truth, strict=True))
     varying = exp.build_sequences("test", seed, "cpu", data).varying
     for omega in ("first", "nearest"):
@@ -108,7 +123,7 @@ def chance(exp: Experiment, seed: int | None = None, data: Path = DATA) -> Row:
     mean = sum(b.x.sum((0, 1)) for b in batches) / (n * batches[0].x.shape[1])
     entropy = torch.special.entr(mean) + torch.special.entr(1 - mean)
     nats = entropy.sum().item() if exp.likelihood == "bernoulli" else None
-    row: Row = dict.fromkeys(("nll", "reconstruction", "roll_seen", "roll_held_out"), nats)
+    row: Row = dict.fromkeys(("nll", *(m for m in MEASURES if m.startswith(_ROLLS))), nats)
     row |= dict.fromkeys(("elbo", "log_p_sequence", "log_p_per_frame"), None if nats is None else -nats)
     if exp.n_transforms > 1:
         row["e_eq"] = metrics.equivariance_error_at_chance(exp.n_transforms, exp.n_caps, exp.cap_dim)

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, UnionType
+from typing import get_args, get_origin, get_type_hints
 
 import torch
 
@@ -74,6 +75,7 @@ class Experiment:
     wandb_on: bool = False
 
     def __post_init__(self):
+        self._check_types()
         for option, allowed in _CHOICES.items():
             value = getattr(self, option)
             if value or option != "test_data":
@@ -87,6 +89,18 @@ class Experiment:
         rank = {"none": None, "capsules": 2, "lattice": len(self.capsule_shape)}[self.topography]
         if rank is not None and len(self.group_kernel) != rank:
             raise ValueError(f"group_kernel {self.group_kernel} needs {rank} lengths for {self.topography}")
+
+    def _check_types(self) -> None:
+        for option, hint in get_type_hints(type(self)).items():
+            value = getattr(self, option)
+            hints = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+            kinds = {get_origin(h) or h for h in hints}
+            kinds |= {int} if float in kinds else set()
+            if type(value) not in kinds:
+                wanted = " or ".join(str(getattr(h, "__name__", h)) for h in hints)
+                raise ValueError(f"{option} is {value!r}, but must be of type {wanted.replace('NoneType', 'None')}")
+            if tuple in kinds and not all(type(item) is int and item > 0 for item in value):
+                raise ValueError(f"{option} is {value!r}, but must hold positive whole numbers")
 
     @property
     def capsule_shape(self) -> tuple[int, ...]:

@@ -97,7 +97,17 @@ class TVAE(nn.Module):
         return Output(z, u, t, logits, nll, kl_z, q_u.kl() if q_u else torch.zeros_like(kl_z))
 
     def latents(self, x: Float[Tensor, "B S ch h w"]) -> Float[Tensor, "B S C D"]:
-        """t at the posterior means of z and u, for figures and measures."""
+        """t without posterior noise, for figures and rolls: at E[z] and E[u²] = mean² + variance.
+
+        t listens to the energy of u alone, and a trained posterior says much through the variance of u:
+        with E[u]² in place of E[u²] the energy all but vanishes and t is many times too long for the
+        decoder (latents_at_means, what a literal posterior mean of u gives).
+        """
+        q_z, q_u = self.encode(x)
+        return self.group(q_z.mean, (q_u.mean.square() + q_u.logvar.exp()).sqrt() if q_u else None)
+
+    def latents_at_means(self, x: Float[Tensor, "B S ch h w"]) -> Float[Tensor, "B S C D"]:
+        """t at E[z] and E[u], which leaves the variance of u out of the energy (see latents)."""
         q_z, q_u = self.encode(x)
         return self.group(q_z.mean, q_u.mean if q_u else None)
 

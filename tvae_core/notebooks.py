@@ -5,6 +5,7 @@ The cell tagged `parameters` is the only place that knows which experiments a no
 
 import ast
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -72,7 +73,8 @@ class Notebook:
     def last_words(self, scale: str) -> str:
         """The last line of what made it fail."""
         log = self.attempt(scale).with_suffix(".log")
-        lines = log.read_text(errors="replace").split("\n") if log.is_file() else []
+        text = log.read_text(errors="replace") if log.is_file() else ""
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", text).split("\n")  # without the colours of a traceback
         return next((line.strip() for line in reversed(lines) if line.strip()), "no message")
 
 

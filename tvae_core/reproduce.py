@@ -53,21 +53,25 @@ def run_group(command: Sequence[str], environment: Mapping[str, str]) -> int:
 
 def run_snakemake(request: Request, journal: Path) -> int:
     """Make what is missing or has changed; each job that ran leaves a line in the journal."""
-    wanted = {k: getattr(request, k) for k in ("scale", "device", "seeds", "changes")}
     threads = max(1, torch.get_num_threads() // request.parallel)
     names = [notebook.name for notebook in request.chosen]
-    config = journal.with_suffix(".json")
-    config.write_text(json.dumps({**wanted, "only": names, "threads": threads, "journal": str(journal)}))
+    config = {k: getattr(request, k) for k in ("scale", "device", "seeds", "changes")}
+    config |= {"only": names, "threads": threads, "journal": str(journal)}
+    file = journal.with_suffix(".json")
+    file.write_text(json.dumps(config))
+
     snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(NOTEBOOKS / "Snakefile")]
-    snakemake += ["--directory", str(HOME), "--configfile", str(config), "--quiet", "all"]
+    snakemake += ["--directory", str(HOME), "--configfile", str(file)]
     snakemake += ["--cores", str(request.parallel * threads)]
     environment = {**os.environ, **({"TVAE_DATA": request.data} if request.data else {})}
     if any((HOME / ".snakemake" / "locks").glob("*")):  # a killed call left it: no other is at work here
-        run_group([*snakemake, "--unlock"], environment)
-    snakemake += ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime", "input", "params"]
-    if request.force:
-        snakemake += ["--forcerun", *(f"notebook_{name}" for name in names)]
-    return run_group(snakemake, environment)
+        run_group([*snakemake, "--quiet", "all", "--unlock"], environment)
+    making = ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime", "input", "params"]
+    making += ["--forcerun", *(f"notebook_{name}" for name in names)] if request.force else []
+    code = run_group([*snakemake, "--quiet", "all", *making], environment)
+    if code not in (0, 130) and not journal.is_file():  # it came to no job, and was told to be quiet
+        run_group([*snakemake, "--quiet", "host", "progress", "reason", "rules", "--dry-run"], environment)
+    return code
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,8 @@ def outcome(notebook: Notebook, request: Request, jobs: Sequence[Job], code: int
     missing = [path for path in notebook.outputs(request.scale) if not path.is_file()]
     figure = str(notebook.figures(request.scale)[0])
     failed = [job.name for job in trained if job.code]
+    if code == 130 and (own or trained):
+        return notebook.name, "interrupted", minutes, "call again to go on"
     if any(job.code for job in own):
         words = f"{notebook.last_words(request.scale)}\n  see {notebook.attempt(request.scale)}"
         return notebook.name, "failed", minutes, words

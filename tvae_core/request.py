@@ -31,10 +31,11 @@ class Request:
 
     @property
     def parallel(self) -> int:
-        """How many jobs at a time: never more than there are runs, so that a single one has all threads."""
+        """How many jobs at a time: a single run or notebook keeps all threads to itself."""
         runs = {name for notebook in self.chosen for name in notebook.experiments(self.changes)}
+        things = max(len(self.chosen), len(runs) * max(1, len(self.seeds)))
         most = 2 if choose_device(self.device).type == "cpu" else 1
-        return self.jobs or max(1, min(most, len(runs) * max(1, len(self.seeds)), torch.get_num_threads()))
+        return self.jobs or min(most, things, torch.get_num_threads())
 
 
 class _Parser(argparse.ArgumentParser):
@@ -79,12 +80,12 @@ def _change(text: str, chosen: Sequence[Notebook]) -> tuple[str, object]:
 
 
 def _refuse_unknown(rest: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    options = [word.strip("[]") for word in parser.format_usage().split() if word.startswith("[--")]
     for argument in rest:
-        words = [*parser.format_usage().replace("[", " ").replace("]", " ").split()[2:], "--help"]
-        options = [word for word in words if word.startswith("--")]
         if argument.startswith("-"):
-            require(argument.partition("=")[0], options, "option")
-        raise ValueError(f"{argument!r} is not an option; 'test' and 'lab' stand alone, see --help")
+            require(argument.partition("=")[0], [*options, "--help"], "option")
+        require(argument, ["test", "lab"], "word")
+        raise ValueError(f"{argument!r} must be the first word after run_all.sh")
 
 
 def read_request(arguments: Sequence[str], available: Mapping[str, Notebook]) -> Request | None:
@@ -96,8 +97,7 @@ def read_request(arguments: Sequence[str], available: Mapping[str, Notebook]) ->
         return None
     names = list(available) if asked.only is None else [name.strip() for name in asked.only.split(",")]
     chosen = [available[require(name, available, "notebook")] for name in dict.fromkeys(names)]
-    on_cpu = choose_device(asked.device).type == "cpu"
-    scale = asked.scale or ("quick" if on_cpu else "paper")
+    scale = asked.scale or ("paper" if choose_device(asked.device).type == "cuda" else "quick")
     seeds = [] if asked.seeds is None else [_whole(s, "seed", 0) for s in asked.seeds.split(",")]
     request = Request(
         chosen=chosen,

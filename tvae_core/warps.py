@@ -38,7 +38,7 @@ def _sample(images: Images, grid: Float[Tensor, "B S h w 2"]) -> Float[Tensor, "
     """Read images bilinearly, zeros outside, at the grid's normalised (x, y)."""
     b, s, h, w, _ = grid.shape
     # The frames of a sequence stand below one another in one grid: the image is never repeated.
-    frames = F.grid_sample(images, grid.view(b, s * h, w, 2), align_corners=True)
+    frames = F.grid_sample(images, grid.reshape(b, s * h, w, 2), align_corners=True)
     return frames.view(b, s, h, w)
 
 

@@ -1,0 +1,194 @@
+"""Capsule traversals and the torus map: tensors in, a matplotlib Figure out. Nothing here ever sees a model."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from tvae_core.style import (
+    BODY,
+    CLASSES,
+    INK,
+    MUTED,
+    PAPER,
+    RULE,
+    SECOND,
+    SMALL,
+    WIDTH,
+    blank,
+    place,
+    style,
+    write,
+)
+
+GAP = 2  # pixels between tiled images
+SELECTIVE = 0.85  # d' from which a unit counts as selective
+
+
+class Strip(NamedTuple):
+    """Rows of frames that belong together: a sequence, and what was made of it."""
+
+    title: str
+    rows: Sequence[tuple[str, Float[Tensor, "S ch h w"]]]  # label and frames in [0, 1], the input first
+    anchor: int  # l0
+    held_out: Sequence[int]  # frames that t of l0 never saw
+
+
+def tile(
+    images: Float[Tensor, "n ch h w"], columns: int, gap: int = GAP, paper: float = 1.0
+) -> Float[Tensor, "H W 3"]:
+    """Images in rows of so many, with gaps the colour of the paper; grey ones become RGB."""
+    n, channels, h, w = images.shape
+    lines = -(-n // columns)
+    canvas = torch.full((lines * (h + gap) - gap, columns * (w + gap) - gap, 3), paper)
+    for i, image in enumerate(images.detach().float().cpu().expand(n, 3, h, w)):
+        top, left = i // columns * (h + gap), i % columns * (w + gap)
+        canvas[top : top + h, left : left + w] = image.permute(1, 2, 0)
+    return canvas.clamp(0, 1)
+
+
+def traversals(strips: Sequence[Strip], width: float = WIDTH) -> Figure:
+    """Capsule traversals (paper, Figure 4): under each input sequence the frames decoded from rolls of t_l0.
+
+    Held-out frames of the input (the first row of a strip) are greyed; the box is around l0.
+    """
+    left, title, ruler, apart = 0.92, 0.19, 0.15, 0.16
+    sides = [(width - left) / strip.rows[0][1].shape[0] for strip in strips]
+    heights = [title + ruler + len(strip.rows) * side for strip, side in zip(strips, sides, strict=True)]
+    with style():
+        figure = blank(width, sum(heights) + apart * (len(strips) - 1))
+        top = 0.0
+        for strip, side, height in zip(strips, sides, heights, strict=True):
+            write(figure, 0.06, top + 0.02, strip.title, fontsize=BODY, weight="bold")
+            _mark_held_out(figure, strip, left, top + title - 0.035, side)
+            for i, (label, frames) in enumerate(strip.rows):
+                axes = place(figure, left, top + title + i * side, width - left, side)
+                _draw_frames(axes, strip, frames, greyed=i == 0)
+                axes.set_ylabel(label, rotation=0, ha="right", va="center", labelpad=5)
+            _number(axes, strip)
+            top += height + apart
+    return figure
+
+
+def _centres(strip: Strip) -> list[float]:
+    s, _, _, w = strip.rows[0][1].shape
+    return [frame * (w + GAP) + (w - 1) / 2 for frame in range(s)]
+
+
+def _draw_frames(axes: Axes, strip: Strip, frames: Float[Tensor, "S ch h w"], greyed: bool) -> None:
+    s, _, h, w = frames.shape
+    frames = frames.detach().float().cpu().clone()
+    if greyed:
+        frames[list(strip.held_out)] = 0.30 * frames[list(strip.held_out)] + 0.62
+    axes.imshow(tile(frames, s), aspect="auto")
+    axes.set(xlim=(-0.5 - GAP / 2, s * (w + GAP) - 0.5 - GAP / 2), ylim=(h - 0.5 + GAP / 2, -0.5 - GAP / 2))
+    axes.spines[:].set_visible(False)
+    corner = (strip.anchor * (w + GAP) - 0.5, -0.5)
+    axes.add_patch(Rectangle(corner, w, h, fill=False, ec=SECOND, lw=1.6, clip_on=False, zorder=3))
+
+
+def _number(axes: Axes, strip: Strip) -> None:
+    """Below the last row: by how much t of l0 was rolled to give the frame."""
+    labels = [f"{frame - strip.anchor:+d}".replace("-", "−") for frame in range(len(_centres(strip)))]
+    labels[strip.anchor] = "0"
+    axes.set_xticks(_centres(strip), labels)
+    axes.tick_params(length=0, pad=1.5)
+    axes.annotate(
+        "roll δ", (0, 0), (-5, -3), "axes fraction", "offset points", ha="right", va="top", color=MUTED
+    )
+    axes.texts[-1].set_fontsize(SMALL)
+
+
+def _mark_held_out(figure: Figure, strip: Strip, left: float, y: float, side: float) -> None:
+    """Above the input: a line over each unbroken stretch of held-out frames, and the name of l0."""
+    w, h = figure.get_size_inches()
+    write(
+        figure,
+        left + (strip.anchor + 0.5) * side,
+        y + 0.015,
+        f"$l_0$ = {strip.anchor}",
+        va="bottom",
+        ha="center",
+        color="#8a5a00",
+    )
+    frames = sorted(strip.held_out)
+    stretches = np.split(frames, np.nonzero(np.diff(frames) > 1)[0] + 1) if frames else []
+    for stretch in stretches:
+        x = [left + (stretch[0] + 0.06) * side, left + (stretch[-1] + 0.94) * side]
+        figure.add_artist(Line2D([v / w for v in x], [1 - y / h] * 2, color=MUTED, lw=1.0))
+        if (stretch[-1] - stretch[0] + 1) * side > 0.5:
+            write(figure, sum(x) / 2, y - 0.015, "held out", va="bottom", ha="center", color=MUTED)
+
+
+def class_map(selectivity: Float[Tensor, "K U"]) -> Int[Tensor, " U"]:
+    """The class each unit is most selective for, -1 where no d' reaches SELECTIVE."""
+    best, chosen = selectivity.nan_to_num(-np.inf).max(0)
+    return torch.where(best >= SELECTIVE, chosen, -1)
+
+
+def torus_map(
+    drivers: Float[Tensor, "U 1 h w"],
+    classes: Int[Tensor, " U"],
+    samples: Float[Tensor, "n 1 h w"],
+    side: int = 18,
+) -> Figure:
+    """The 2-D torus (paper, Figure 3): the digit that drives each unit most, the class map, prior samples.
+
+    drivers: one image for each of the side × side units, row-major; classes: from class_map.
+    """
+    half, gap, head = 3.40, 0.20, 0.24
+    columns = 20
+    lines = -(-len(samples) // columns)
+    with style():
+        strip = lines * WIDTH / columns
+        figure = blank(WIDTH, head + half + 0.34 + head + strip)
+        axes = place(figure, 0, head, half, half)
+        axes.imshow(tile(drivers, side, 1, 0.35), aspect="auto")
+        axes.set_title("A  Test digit that drives each unit most", weight="bold")
+        axes = place(figure, half + gap, head, half, half)
+        _draw_classes(axes, classes.view(side, -1))
+        axes.set_title(f"B  Class of each unit, d′ ≥ {SELECTIVE}", weight="bold")
+        _draw_legend(figure, half + gap, head + half + 0.10, half, classes)
+        axes = place(figure, 0, head + half + 0.34 + head, WIDTH, strip)
+        axes.imshow(tile(samples, columns), aspect="auto")
+        axes.set_title("C  Samples from the prior", weight="bold")
+        for axes in figure.axes:
+            axes.spines[:].set_visible(False)
+    return figure
+
+
+def _readable_on(colour: str) -> str:
+    red, green, blue = to_rgb(colour)
+    return INK if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else PAPER
+
+
+def _draw_classes(axes: Axes, classes: Int[Tensor, "rows columns"]) -> None:
+    rows, columns = classes.shape
+    palette = ListedColormap(["#f3f4f5", *CLASSES])
+    axes.imshow(classes + 1, cmap=palette, vmin=-0.5, vmax=len(CLASSES) + 0.5, aspect="auto")
+    axes.hlines(np.arange(rows + 1) - 0.5, -0.5, columns - 0.5, color=PAPER, lw=0.8)
+    axes.vlines(np.arange(columns + 1) - 0.5, -0.5, rows - 0.5, color=PAPER, lw=0.8)
+    for row, column in (classes >= 0).nonzero().tolist():
+        digit = int(classes[row, column])
+        options = {"ha": "center", "va": "center_baseline", "fontsize": SMALL}
+        axes.text(column, row, str(digit), color=_readable_on(CLASSES[digit]), **options)
+    axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
+
+
+def _draw_legend(figure: Figure, left: float, top: float, width: float, classes: Int[Tensor, " U"]) -> None:
+    w, h = figure.get_size_inches()
+    step = width / 12.2
+    for digit, colour in enumerate([*CLASSES, "#f3f4f5"]):
+        name = str(digit) if digit < len(CLASSES) else "none"
+        corner = ((left + digit * step) / w, 1 - (top + 0.16) / h)
+        box = Rectangle(corner, 0.15 / w, 0.15 / h, fc=colour, ec=RULE, lw=0.4, transform=figure.transFigure)
+        figure.add_artist(box)
+        write(figure, left + digit * step + 0.18, top + 0.085, name, va="center_baseline")
