@@ -5,14 +5,13 @@ import os
 # Read once, when CUDA starts: without it cuBLAS may not repeat its results.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
-from tvae_core.experiments import EXPERIMENTS, SCALES, Experiment  # noqa: E402
-from tvae_core.evaluation import evaluate  # noqa: E402
-from tvae_core.metrics import capsule_correlation, equivariance_error  # noqa: E402
-from tvae_core.model import TVAE  # noqa: E402
-from tvae_core.runs import Run  # noqa: E402
-from tvae_core.torus import roll  # noqa: E402
-from tvae_core.train import fit  # noqa: E402
+from tvae_core.evaluation import evaluate
+from tvae_core.experiments import EXPERIMENTS, SCALES, Experiment
+from tvae_core.metrics import capsule_correlation, equivariance_error
+from tvae_core.model import TVAE
+from tvae_core.runs import Run
+from tvae_core.torus import roll
+from tvae_core.train import fit
 
-__version__ = "0.1.0"
 __all__ = ["EXPERIMENTS", "SCALES", "TVAE", "Experiment", "Run", "capsule_correlation", "equivariance_error"]
 __all__ += ["evaluate", "fit", "roll"]

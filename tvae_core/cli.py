@@ -72,8 +72,8 @@ def table(run: Run) -> str:
     return "\n".join(lines)
 
 
-def _flat(row: dict[str, object]) -> dict[str, float | None]:
-    flat = {}
+def _flat(row: dict[str, object]) -> dict[str, int | float | None]:
+    flat: dict[str, int | float | None] = {}
     for name, value in row.items():
         inner = value.items() if isinstance(value, dict) else None
         flat |= {f"{name} {factor}": v for factor, v in inner} if inner is not None else {name: value}

@@ -43,7 +43,7 @@ def seen_frames(model: TVAE, exp: Experiment) -> list[int]:
 def rolled(
     model: TVAE, exp: Experiment, x: Float[Tensor, "B S ch h w"], t: Float[Tensor, "B S C D"]
 ) -> dict[str, Float[Tensor, " B"]]:
-    """Reconstruction from t, and the roll of t at the anchor into seen and into held-out frames (nats a frame)."""
+    """Reconstruction from t, and the roll of t at the anchor into seen and held-out frames; nats a frame."""
 
     def nats(logits: Tensor) -> Float[Tensor, "B S"]:
         return negative_log_likelihood(logits, x, exp.likelihood)

@@ -98,7 +98,8 @@ class Experiment:
             kinds |= {int} if float in kinds else set()
             if type(value) not in kinds:
                 wanted = " or ".join(str(getattr(h, "__name__", h)) for h in hints)
-                raise ValueError(f"{option} is {value!r}, but must be of type {wanted.replace('NoneType', 'None')}")
+                wanted = wanted.replace("NoneType", "None")
+                raise ValueError(f"{option} is {value!r}, but must be of type {wanted}")
             if tuple in kinds and not all(type(item) is int and item > 0 for item in value):
                 raise ValueError(f"{option} is {value!r}, but must hold positive whole numbers")
 
@@ -188,14 +189,9 @@ _CHOICES = {
     "precision": PRECISIONS,
 }
 _AT_LEAST_ONE = (
-    "n_caps",
-    "cap_dim",
-    "n_transforms",
-    "batch_size",
-    "max_epochs",
-    "max_steps",
-    "eval_epochs",
-) + (*("n_is_samples", "max_transform_len", "eval_sequences"),)
+    *("n_caps", "cap_dim", "n_transforms", "batch_size", "max_epochs", "max_steps", "eval_epochs"),
+    *("n_is_samples", "max_transform_len", "eval_sequences"),
+)
 
 _DSPRITES = {"data": "dsprites", "n_caps": 15, "cap_dim": 15, "n_transforms": 15}
 _TORUS = {"data": "mnist_grey", "n_caps": 1, "cap_dim": 324, "n_transforms": 1, "capsule": (18, 18)}

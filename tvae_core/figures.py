@@ -1,4 +1,4 @@
-"""Capsule traversals and the torus map: tensors in, a matplotlib Figure out. Nothing here ever sees a model."""
+"""Capsule traversals and the torus map: tensors in, a Figure out. Nothing here sees a model."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -46,7 +46,7 @@ def tile(
     images: Float[Tensor, "n ch h w"], columns: int, gap: int = GAP, paper: float = 1.0
 ) -> Float[Tensor, "H W 3"]:
     """Images in rows of so many, with gaps the colour of the paper; grey ones become RGB."""
-    n, channels, h, w = images.shape
+    n, _, h, w = images.shape
     lines = -(-n // columns)
     canvas = torch.full((lines * (h + gap) - gap, columns * (w + gap) - gap, 3), paper)
     for i, image in enumerate(images.detach().float().cpu().expand(n, 3, h, w)):
@@ -102,7 +102,7 @@ def _number(axes: Axes, strip: Strip) -> None:
     axes.set_xticks(_centres(strip), labels)
     axes.tick_params(length=0, pad=1.5)
     axes.annotate(
-        "roll δ", (0, 0), (-5, -3), "axes fraction", "offset points", ha="right", va="top", color=MUTED
+        "roll δ", (0, 0), (-5, -1.5), "axes fraction", "offset points", ha="right", va="top", color=MUTED
     )
     axes.texts[-1].set_fontsize(SMALL)
 

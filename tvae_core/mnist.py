@@ -93,11 +93,11 @@ def load(source: str = "auto", folder: Path = DATA) -> Digits:
     """
     require(source, SOURCES, "MNIST source")
     digits = _small() if source == "offline" else None
-    if (
-        digits is None
-        and not (folder / "MNIST").is_dir()
-        and (source == "official" or answers(MNIST.mirrors))
-    ):
+    missing = digits is None and not (folder / "MNIST").is_dir()
+    if missing and not answers(MNIST.mirrors):  # torchvision itself would wait for ever
+        if source == "official":
+            raise ConnectionError(f"MNIST is not in {folder}, and none of its mirrors answers")
+    elif missing:
         try:
             _download(folder)
         except (OSError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""The Topographic VAE: encode, group, decode, and what follows from them. One class; no grouper, plain VAE."""
+"""The Topographic VAE: encode, group, decode, and what follows from them."""
 
 from dataclasses import dataclass
 
@@ -123,7 +123,7 @@ class TVAE(nn.Module):
     def log_weights(
         self, x: Float[Tensor, "B S ch h w"], draws: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "n B S"]:
-        """log p(x, z, u) - log q(z, u|x) per frame, in nats, for n posterior draws (metrics.importance_sampled)."""
+        """log p(x, z, u) - log q(z, u|x) per frame, in nats, for n draws (metrics.importance_sampled)."""
         n, b = draws, len(x)
 
         def draw(q: Gaussian) -> tuple[Tensor, Tensor]:

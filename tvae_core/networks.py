@@ -1,5 +1,6 @@
 """The 3-layer perceptrons of the paper, and the Gaussian posterior an encoder's output stands for."""
 
+import itertools
 from typing import NamedTuple
 
 import torch
@@ -33,7 +34,7 @@ class Gaussian(NamedTuple):
 def perceptron(*widths: int) -> nn.Sequential:
     """Linear layers of these widths with ReLU between them, none after the last (PyTorch's default init)."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(widths):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 

@@ -133,25 +133,30 @@ def reproduce(request: Request) -> int:
     rows = [outcome(notebook, request, jobs, code) for notebook in request.chosen]
     print()
     show_table(rows)
-    print(
-        f"{(time.monotonic() - started) / 60:.1f} minutes in all; each notebook's count the training it needed"
-    )
+    minutes = (time.monotonic() - started) / 60
+    print(f"{minutes:.1f} minutes in all; a notebook's count the training that it needed too")
     return code if code in (0, 130) else 1
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """What run_all.sh calls."""
-    for number in (signal.SIGTERM, signal.SIGHUP):  # to end as Ctrl-C does
+def end_as_by_ctrl_c() -> None:
+    """Let SIGTERM and a closing terminal end this process as Ctrl-C does."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """What run_all.sh calls: 2 for a request that is refused, otherwise the exit code of `reproduce`."""
     try:
         available = notebooks()
         request = read_request(sys.argv[1:] if arguments is None else arguments, available)
         if request is None:
             for notebook in available.values():
-                print(f"{notebook.name:10}{notebook.title}\n{'':10}{', '.join(notebook.experiments({}))}")
+                print(f"{notebook.name:10}{notebook.title}")
+                print(f"{'':10}{', '.join(notebook.experiments({})) or 'no experiment'}")
             return 0
-        print(f"Scale {request.scale}, device {choose_device(request.device)}, results in {HOME}")
+        print(f"Scale {request.scale}, device {choose_device(request.device)}, results in {HOME}", flush=True)
+        end_as_by_ctrl_c()
         HOME.mkdir(parents=True, exist_ok=True)
         with FileLock(HOME / ".run_all.lock", timeout=0):
             return reproduce(request)

@@ -43,7 +43,8 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(message)
 
 
-def _parser() -> _Parser:
+def build_parser() -> argparse.ArgumentParser:
+    """The options; run_all.sh --help explains them, before there is a Python to ask."""
     parser = _Parser(prog="run_all.sh", add_help=False, allow_abbrev=False)
     for option in ("--scale", "--only", "--seeds", "--jobs", "--data"):
         parser.add_argument(option)
@@ -90,7 +91,7 @@ def _refuse_unknown(rest: Sequence[str], parser: argparse.ArgumentParser) -> Non
 
 def read_request(arguments: Sequence[str], available: Mapping[str, Notebook]) -> Request | None:
     """The request in these arguments, None for --list; ValueError in one sentence for what cannot be."""
-    parser = _parser()
+    parser = build_parser()
     asked, rest = parser.parse_known_args(arguments)
     _refuse_unknown(rest, parser)
     if asked.list:

@@ -1,4 +1,4 @@
-"""Where a run lives: a folder named by the hash of what determines it, written so that it is never half there."""
+"""Where a run lives: a folder named by the hash of what determines it, never half written."""
 
 import dataclasses
 import hashlib
@@ -86,7 +86,7 @@ class Run:
         return self._read("results.json")
 
     @cached_property
-    def history(self) -> list[dict[str, float]]:
+    def history(self) -> list[dict[str, int | float]]:
         """Loss terms in nats a frame, over steps and seconds."""
         return self._read("history.json")
 

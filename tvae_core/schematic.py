@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from torch import Tensor
 
-from tvae_core.style import ACCENT, BODY, INK, MUTED, PAPER, RULE, SMALL, WIDTH, blank, place, style, write
+from tvae_core.style import ACCENT, BODY, INK, MUTED, PAPER, SMALL, WIDTH, blank, place, style, write
+
+HERE, NEXT, EMPTY = "#7fb8d8", "#b86e00", "#f3f4f5"
 
 
 class Topography(NamedTuple):
@@ -29,25 +31,35 @@ def listens_to(topography: Topography, row: int, column: int) -> Float[Tensor, "
     return topography.w[row * columns + column].view(rows, columns)
 
 
-def neighbourhoods(topographies: Sequence[Topography], site: tuple[int, int] = (8, 8)) -> Figure:
+def neighbourhoods(topographies: Sequence[Topography], site: tuple[int, int] = (7, 7)) -> Figure:
     """What W does (paper, Figure 2): for each topography one neighbourhood on its lattice, and W itself.
 
     Blue are the sites whose u² enters t at `site` (row, column), the dot. Outlined in orange are those
     that enter one frame later and one unit on: where the two sets coincide, t rolls by itself.
     """
     pitch = WIDTH / len(topographies)
-    side = pitch - 0.24
-    top, gap = 0.44, 0.60
+    side = pitch - 0.26
+    top, gap = 0.70, 0.42
     with style():
-        figure = blank(WIDTH, top + 2 * side + gap + 0.62)
+        figure = blank(WIDTH, top + 2 * side + gap + 0.55)
+        _explain(figure)
         for i, topography in enumerate(topographies):
-            left = i * pitch + 0.18
-            write(figure, left, 0.0, topography.title, fontsize=BODY, weight="bold")
-            write(figure, left, 0.18, topography.subtitle, color=MUTED)
+            left = i * pitch + 0.22
+            write(figure, left, 0.27, topography.title, fontsize=BODY, weight="bold")
+            write(figure, left, 0.45, topography.subtitle, color=MUTED)
             _draw_lattice(place(figure, left, top, side, side), topography, site)
             _draw_matrix(place(figure, left, top + side + gap, side, side), topography, site)
-            write(figure, left, top + 2 * side + gap + 0.10, _counts(topography, site), linespacing=1.35)
+            write(figure, left, top + 2 * side + gap + 0.08, _counts(topography, site), linespacing=1.4)
     return figure
+
+
+def _explain(figure: Figure) -> None:
+    w, h = figure.get_size_inches()
+    square = {"transform": figure.transFigure, "lw": 0.9}
+    figure.add_artist(Rectangle((0.22 / w, 1 - 0.13 / h), 0.1 / w, 0.1 / h, fc=HERE, ec=HERE, **square))
+    write(figure, 0.38, 0.02, "its u² enters t at the dot")
+    figure.add_artist(Rectangle((2.02 / w, 1 - 0.13 / h), 0.1 / w, 0.1 / h, fc=PAPER, ec=NEXT, **square))
+    write(figure, 2.18, 0.02, "its u² enters t at the arrow's tip, one frame later and one unit on")
 
 
 def overlap(topography: Topography, site: tuple[int, int], step: tuple[int, int]) -> int:
@@ -57,41 +69,46 @@ def overlap(topography: Topography, site: tuple[int, int], step: tuple[int, int]
     return int(((listens_to(topography, r, c) > 0) & (other > 0)).sum())
 
 
+def is_circulant(topography: Topography) -> bool:
+    """Whether W commutes with every translation of the lattice: no site is special."""
+    w = topography.w.view(*topography.lattice, *topography.lattice)
+    return all(bool((w.roll((1, 1), (axis, axis + 2)) == w).all()) for axis in (0, 1))
+
+
 def _counts(topography: Topography, site: tuple[int, int]) -> str:
     terms = int((listens_to(topography, *site) > 0).sum())
     along, across = overlap(topography, site, (1, 1)), overlap(topography, site, (1, 0))
-    return f"{terms} terms; shared with the next\nrow, rolled by 1: {along}, not rolled: {across}"
+    later = f"next {topography.axes[0].split()[0]}"
+    lines = (
+        f"{terms} terms; shared with the",
+        f"{later}, rolled by 1: {along}",
+        f"{later}, not rolled: {across}",
+    )
+    return "\n".join(lines)
 
 
 def _draw_lattice(axes: Axes, topography: Topography, site: tuple[int, int]) -> None:
     rows, columns = topography.lattice
     here = listens_to(topography, *site) > 0
     later = listens_to(topography, site[0] + 1, site[1] + 1) > 0
-    axes.imshow(
-        here, cmap=ListedColormap(["#f3f4f5", "#7fb8d8"]), extent=(0, columns, rows, 0), vmin=0, vmax=1
-    )
+    colours = ListedColormap([EMPTY, HERE])
+    axes.imshow(here, cmap=colours, extent=(0, columns, rows, 0), vmin=0, vmax=1)
     axes.hlines(range(rows + 1), 0, columns, color=PAPER, lw=0.8)
     axes.vlines(range(columns + 1), 0, rows, color=PAPER, lw=0.8)
     for row, column in later.nonzero().tolist():
-        box = Rectangle((column + 0.2, row + 0.2), 0.6, 0.6, fill=False, ec="#b86e00", lw=0.8)
-        axes.add_patch(box)
+        axes.add_patch(Rectangle((column + 0.2, row + 0.2), 0.6, 0.6, fill=False, ec=NEXT, lw=0.9))
     y, x = site[0] + 0.5, site[1] + 0.5
-    axes.plot(x, y, "o", ms=3.2, mfc=INK, mec=INK)
-    arrow = FancyArrowPatch(
-        (x, y),
-        (x + 1.3, y + 1.3),
-        arrowstyle="-|>",
-        mutation_scale=6,
-        lw=1.1,
-        color=INK,
-        shrinkA=0,
-        shrinkB=0,
-    )
-    axes.add_patch(arrow)
+    ends = (x, y), (x + 1.25, y + 1.25)
+    axes.plot(x, y, "o", ms=3.6, mfc=INK, mec=PAPER, mew=0.8, zorder=5)
+    for colour, width, order in ((PAPER, 2.6, 3), (INK, 1.1, 4)):  # a white edge sets the arrow off
+        shape = {"arrowstyle": "-|>", "mutation_scale": 7, "shrinkA": 0, "shrinkB": 0}
+        axes.add_patch(FancyArrowPatch(*ends, lw=width, color=colour, zorder=order, **shape))
     axes.set(xlim=(0, columns), ylim=(rows, 0))
-    axes.set_xlabel(f"{topography.axes[1]} → {columns - 1}", loc="left", labelpad=2)
-    axes.set_ylabel(f"{rows - 1} ← {topography.axes[0]}", loc="top", labelpad=2)
-    axes.spines[:].set_color(RULE)
+    axes.set_xticks([0.5, columns - 0.5], [0, columns - 1])
+    axes.set_yticks([0.5, rows - 0.5], [0, rows - 1])
+    axes.tick_params(length=0, pad=2)
+    axes.set_xlabel(f"{topography.axes[1]} →", labelpad=-6)
+    axes.set_ylabel(f"← {topography.axes[0]}", labelpad=-7)
 
 
 def _draw_matrix(axes: Axes, topography: Topography, site: tuple[int, int]) -> None:
@@ -102,4 +119,4 @@ def _draw_matrix(axes: Axes, topography: Topography, site: tuple[int, int]) -> N
     row = site[0] * topography.lattice[1] + site[1]
     axes.plot(-0.025 * n, row, marker=">", ms=4, color=INK, clip_on=False)
     axes.set(xlim=(-0.5, n - 0.5), ylim=(n - 0.5, -0.5))
-    axes.set_title(f"W, {n} × {n}", fontsize=SMALL, pad=3)
+    axes.set_title(f"W, {n} × {n} (▶ the dot)", fontsize=SMALL, pad=3)

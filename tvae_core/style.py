@@ -66,7 +66,7 @@ def place(figure: Figure, left: float, top: float, width: float, height: float) 
 
 
 def write(figure: Figure, x: float, y: float, text: str, **options) -> None:
-    """Text at so many inches from the figure's left and top edge, hanging from there unless told otherwise."""
+    """Text at so many inches from the figure's left and top edge, hanging from there by default."""
     w, h = figure.get_size_inches()
     figure.text(x / w, 1 - y / h, text, **{"va": "top", "fontsize": SMALL, **options})
 

@@ -1,35 +1,31 @@
-"""What is told while a run trains: the bar with its estimate of the time left, and Weights & Biases if asked."""
+"""What is told while a run trains: a bar with the time left, and Weights & Biases if asked."""
 
 import importlib
+import importlib.util
 import time
-from types import ModuleType
 
 from tqdm.auto import tqdm
 
+from tvae_core.experiments import Experiment
 from tvae_core.runs import Run
 
 
-def _wandb() -> ModuleType:
-    try:
-        return importlib.import_module("wandb")
-    except ImportError as error:
-        raise ValueError(
-            "wandb_on is True, but the package wandb is not installed: pip install wandb"
-        ) from error
+def require_tracking(exp: Experiment) -> None:
+    """Raise ValueError if the experiment wants Weights & Biases and the package is not installed."""
+    if exp.wandb_on and importlib.util.find_spec("wandb") is None:
+        raise ValueError("wandb_on is True, but the package wandb is not installed: pip install wandb")
 
 
 class Tracker:
-    """Clock, progress bar and, with `wandb_on`, the Weights & Biases log of one run.
-
-    Raises ValueError if `wandb_on` is set and wandb is not installed.
-    """
+    """Clock, progress bar and, with `wandb_on`, the Weights & Biases log of one run."""
 
     def __init__(self, run: Run, step: int, total: int, seconds: float, progress: bool):
         self.run, self.before = run, seconds
         self.frames_per_step = run.exp.batch_size * run.exp.n_transforms
-        self.wandb = (
-            _wandb().init(project="tvae", name=run.folder.name, resume="allow") if run.exp.wandb_on else None
-        )
+        self.wandb = None
+        if run.exp.wandb_on:
+            wandb = importlib.import_module("wandb")
+            self.wandb = wandb.init(project="tvae", id=run.folder.name, resume="allow")
         self.bar = tqdm(
             total=total,
             initial=step,
@@ -62,10 +58,11 @@ class Tracker:
         """Note that a checkpoint was just written."""
         self._saved = time.monotonic()
 
-    def show(self, row: dict[str, float]) -> None:
+    def show(self, row: dict[str, int | float]) -> None:
         """Stamp a row of the history with its time and show it."""
         row["seconds"] = self.seconds
-        rate = self.bar.format_dict["rate"] or 0.0
+        bar = self.bar.format_dict  # its rate is None until the bar was drawn a second time
+        rate = bar["rate"] or (bar["n"] - (bar["initial"] or 0)) / max(bar["elapsed"], 1e-9)
         losses = f"nll {row['nll']:.0f}, KL z {row['kl_z']:.1f}, KL u {row['kl_u']:.1f} nats"
         self.bar.set_postfix_str(f"{losses}, {rate * self.frames_per_step:,.0f} frames/s", refresh=False)
         if self.wandb:

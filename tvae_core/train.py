@@ -5,14 +5,12 @@ import logging
 import math
 import signal
 import threading
-import time
 from pathlib import Path
 from types import FrameType
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from tvae_core.devices import choose_device
 from tvae_core.draws import generator
@@ -21,7 +19,7 @@ from tvae_core.experiments import Experiment
 from tvae_core.model import TVAE
 from tvae_core.paths import DATA, RUNS
 from tvae_core.runs import Run, find_run, provenance, write_json
-from tvae_core.tracking import Tracker
+from tvae_core.tracking import Tracker, require_tracking
 
 CHECKPOINT_SECONDS = 60
 LOG_STEPS = 50
@@ -32,7 +30,7 @@ log = logging.getLogger("tvae_core")
 def kl_weight(exp: Experiment, step: int, total: int) -> float:
     """The weight of both KL terms at a step: `kl_floor`, held, then rising linearly to 1."""
     done = step / total - exp.kl_hold
-    rise = 1.0 if done >= exp.kl_ramp else max(0.0, done / exp.kl_ramp)
+    rise = 1.0 if done >= exp.kl_ramp else max(0.0, done) / exp.kl_ramp if exp.kl_ramp else 0.0
     return exp.kl_floor + (1 - exp.kl_floor) * rise
 
 
@@ -137,7 +135,7 @@ class Trainer:
         self.terms += terms.detach()
         self.step += 1
 
-    def note(self) -> dict[str, float]:
+    def note(self) -> dict[str, int | float]:
         """Close a row of the history: means since the last row, validation where it is due."""
         since = self.step - (self.history[-1]["step"] if self.history else 0)
         nll, kl_z, kl_u = (self.terms / since).tolist()
@@ -164,7 +162,7 @@ class Trainer:
         return {"validation_nll": nll, "validation_elbo": elbo}
 
     def train(self, progress: bool) -> None:
-        """All steps that are left; an interruption leaves a checkpoint behind and raises KeyboardInterrupt."""
+        """All steps that are left; an interruption leaves a checkpoint and raises KeyboardInterrupt."""
         tracker = Tracker(self.run, self.step, self.total, self.seconds, progress)
         order = self.order()
         with tracker, Interruption() as interruption:
@@ -203,10 +201,19 @@ def fit(
     run = find_run(exp, seed, device, runs, data)
     if run.complete:
         return run
+    require_tracking(exp)
     run.folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(run.folder / "lock"):
+    lock = FileLock(run.folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("%s is being trained by another process: waiting for it", run.folder.name)
+        lock.acquire()
+    try:
         if not run.complete:
             _train_and_measure(run, choose_device(device), data, progress)
+    finally:
+        lock.release()
     return run
 
 
@@ -223,5 +230,6 @@ def _train_and_measure(run: Run, device: torch.device, data: Path, progress: boo
     write_json(run.folder / "history.json", trainer.history)
     source = run.exp.load_images(data).source
     write_json(run.folder / "provenance.json", provenance(device, source, trainer.seconds))
-    run.save_checkpoint({f"model.{k}": v for k, v in trainer.model.state_dict().items()}, step=trainer.step)
     write_json(run.folder / "results.json", results)
+    # Only now: until the run is complete, the checkpoint must be one that training can go on from.
+    run.save_checkpoint({f"model.{k}": v for k, v in trainer.model.state_dict().items()}, step=trainer.step)

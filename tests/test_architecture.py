@@ -1,0 +1,54 @@
+"""The order of the rooms: imports are absolute, at the top of the file, and run strictly downwards."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import tvae_core
+
+ROOMS = sorted(Path(tvae_core.__file__).parent.glob("[!_]*.py"))
+LEVELS = [
+    "choices download draws dsprites_archive losses paths sequences style torus warps",
+    "devices dsprites figures grouper metrics mnist networks notebooks schematic tables",
+    "model",
+    "experiments",
+    "evaluation request runs",
+    "comparison refresh tracking",
+    "reproduce train",
+    "explorer gallery report",
+    "cli",
+]
+LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms.split()}
+
+
+def imported_rooms(source: str) -> set[str]:
+    """The rooms that a module's source imports; AssertionError for an import in a way that is not ours."""
+    tree = ast.parse(source)
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert all(node in tree.body for node in imports), "an import that is not at the top"
+    assert all(getattr(node, "level", 0) == 0 for node in imports), "a relative import"
+    assert all(alias.name != "*" for node in imports for alias in node.names), "a star import"
+    dotted = {f"{getattr(node, 'module', '')}.{a.name}" for node in imports for a in node.names}
+    return {name.split(".")[1] for name in dotted if name.startswith("tvae_core.")}
+
+
+@pytest.mark.parametrize("path", ROOMS, ids=lambda path: path.stem)
+def test_imports_run_downwards(path):
+    for room in imported_rooms(path.read_text()):
+        assert LEVEL[room] < LEVEL[path.stem], f"{path.stem} imports {room}"
+
+
+@pytest.mark.parametrize("path", ROOMS, ids=lambda path: path.stem)
+def test_a_module_is_at_most_250_lines(path):
+    assert len(path.read_text().splitlines()) <= 250
+
+
+@pytest.mark.parametrize("bad", ["from . import a", "from a import *", "def f():\n    import a"])
+def test_the_check_fails_where_it_should(bad):
+    with pytest.raises(AssertionError):
+        imported_rooms(bad)
+
+
+def test_the_check_sees_both_ways_of_importing():
+    assert imported_rooms("from tvae_core import a, b\nfrom tvae_core.c import d") == {"a", "b", "c"}

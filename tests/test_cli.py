@@ -1,0 +1,153 @@
+"""The `tvae` command: what it lists, refuses, shows and runs."""
+
+import importlib.util
+import json
+import re
+
+import jaxtyping
+import pytest
+
+from tvae_core.cli import main
+from tvae_core.experiments import EXPERIMENTS
+from tvae_core.train import Trainer
+
+SMALL = ["--scale", "smoke", "--device", "cpu", "--set", "n_caps=2", "--set", "max_steps=2"]
+SMALL += ["--set", "batch_size=2", "--set", "eval_sequences=4"]
+WRONG_OPTIONS = {  # by what the sentence must say
+    "max_steps=abc": "max_steps.*'abc'",
+    "max_steps=0": "max_steps is 0",
+    "max_steps=1.5": "max_steps.*1.5",
+    "lr=fast": "lr.*'fast'",
+    "n_caps=None": "n_caps.*None",
+    "cosine=yes": "cosine.*'yes'",
+    "cap_dim=17.0": "cap_dim",
+    "group_kernel=5": "group_kernel",
+    "group_kernel=(5,)": "group_kernel.*2 lengths",
+    "group_kernel=(0,5)": "group_kernel.*positive",
+    "capsule=(4,4)": "capsule.*18",
+    "boundary=circle": "did you mean 'circular'",
+    "optimizer=adam": "did you mean 'adamw'",
+    "likelihood=normal": "likelihood 'normal'",
+    "precision=float16": "did you mean 'float32'|did you mean 'bfloat16'",
+    "data=mnist_duel": "did you mean 'mnist_dual'",
+    "source=oficial": "did you mean 'official'",
+    "max_step=5": "did you mean 'max_steps'",
+    "name=other": "option 'name'",
+    "max_steps": "key=value",
+}
+# Refused by whoever meets them first, so that a folder with the configuration may be left.
+WRONG_LATER = {"lr=-1.0": "learning rate.*-1", "n_transforms=10": "n_transforms|frames"}
+WRONG_ARGUMENTS = {
+    ("--name", "tvae_lhalf"): "did you mean 'tvae_Lhalf_mnist'",
+    ("--name", "nontvae"): "did you mean 'nontvae_mnist'",
+    ("--name", "tvae_Lhalf_mnist", "--scale", "smok"): "did you mean 'smoke'",
+    ("--name", "tvae_Lhalf_mnist", "--scale", "smoke", "--device", "gpu"): "device 'gpu'",
+}
+
+
+@pytest.fixture(autouse=True)
+def as_users_run_it(monkeypatch):
+    """Without the checks of annotations, which would meet a wrong type before the command's own do."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+def refused(arguments, capsys):
+    """The one sentence of a command that ends with exit code 2."""
+    assert main(arguments) == 2
+    out, error = capsys.readouterr()
+    lines = [line for line in error.splitlines() if line.startswith("tvae: ")]
+    assert len(lines) == 1 and "Traceback" not in error and not out
+    return lines[0]
+
+
+def test_list(capsys):
+    assert main(["--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(EXPERIMENTS) and len(lines) == 16
+    assert all(exp.shows in line for exp, line in zip(EXPERIMENTS.values(), lines, strict=True))
+
+
+@pytest.mark.parametrize("arguments", WRONG_ARGUMENTS, ids=" ".join)
+def test_wrong_names_are_refused_naming_the_nearest(arguments, capsys, tmp_path):
+    assert re.search(WRONG_ARGUMENTS[arguments], refused([*arguments, "--runs", str(tmp_path)], capsys))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("setting", WRONG_OPTIONS)
+def test_wrong_options_are_refused_and_leave_nothing_behind(setting, capsys, tmp_path):
+    arguments = ["--name", "tvae_Lshort_mnist", *SMALL, "--set", setting, "--runs", str(tmp_path)]
+    assert re.search(WRONG_OPTIONS[setting], refused(arguments, capsys))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("setting", WRONG_LATER)
+def test_options_that_do_not_fit_the_data_are_refused(setting, capsys, tmp_path):
+    arguments = ["--name", "tvae_Lshort_mnist", *SMALL, "--set", setting, "--runs", str(tmp_path)]
+    assert re.search(WRONG_LATER[setting], refused(arguments, capsys))
+    assert not list(tmp_path.glob("*/results.json"))
+
+
+def test_weights_and_biases_is_asked_for_before_training(capsys, tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "wandb" else find(name, *a)
+    )
+    arguments = ["--name", "tvae_Lshort_mnist", *SMALL, "--set", "wandb_on=True", "--runs", str(tmp_path)]
+    assert "wandb is not installed" in refused(arguments, capsys)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", [[], ["--nmae", "x"], ["--name", "x", "--seed", "one"]])
+def test_wrong_usage_ends_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2 and "usage" in capsys.readouterr().err
+
+
+def test_show_config(capsys, tmp_path):
+    settings = ["--set", "lr=0.01", "--set", "n_off_diag=None", "--set", "group_kernel=(5, 3)", "--set"]
+    arguments = ["--name", "tvae_2d_mnist", "--show-config", "--runs", str(tmp_path), "--scale", "paper"]
+    assert main([*arguments, "--set", "mu_init=20.0", *settings, "boundary=zero"]) == 0
+    config = json.loads(capsys.readouterr().out)
+    assert config["name"] == "tvae_2d_mnist" and config["max_epochs"] == 250 and config["scale"] == "paper"
+    assert (config["mu_init"], config["lr"], config["boundary"]) == (20.0, 0.01, "zero")
+    assert config["n_off_diag"] is None and config["group_kernel"] == [5, 3]
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_options_of_the_seed_keep_their_names(capsys):
+    assert main(["--name", "tvae_Lpartial_dsprites", "--scale", "paper", "--show-config"]) == 0
+    names = "n_caps cap_dim n_transforms mu_init n_off_diag group_kernel wandb_on lr momentum max_epochs"
+    names += " eval_epochs batch_size n_is_samples max_transform_len"
+    assert set(names.split()) <= set(json.loads(capsys.readouterr().out))
+
+
+def test_the_scale_chosen_is_said(capsys):
+    assert main(["--name", "tvae_Lhalf_mnist", "--device", "cpu", "--show-config"]) == 0
+    out, error = capsys.readouterr()
+    assert json.loads(out)["scale"] == "quick" and "scale quick" in error
+
+
+def test_a_run_and_the_same_again(capsys, tmp_path, monkeypatch):
+    arguments = ["--name", "tvae_Lshort_mnist", *SMALL, "--runs", str(tmp_path)]
+    assert main(arguments) == 0
+    said = capsys.readouterr()
+    folder = tmp_path / said.out.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == [folder] and (folder / "results.json").is_file()
+    for word in ("e_eq", "roll_held_out", "trained", "untrained", "chance", "5,000 digits"):
+        assert word in said.out
+    assert re.search(r"nll \d+, KL z .*, KL u .* nats, [1-9][\d,]* frames/s", said.err)  # the bar
+    monkeypatch.setattr(Trainer, "train", lambda *_: pytest.fail("trained again"))
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == said.out
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        main([*arguments, "--seed", "3"])
+
+
+def test_an_interruption_ends_with_130(capsys, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt("stopped at step 1")
+
+    monkeypatch.setattr(Trainer, "train", stop)
+    assert main(["--name", "tvae_Lshort_mnist", *SMALL, "--runs", str(tmp_path)]) == 130
+    assert "tvae: stopped at step 1" in capsys.readouterr().err

@@ -1,0 +1,158 @@
+"""run_all.sh: what it refuses, what it makes again, and what it leaves behind when something fails."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import nbformat.v4 as nb
+import pytest
+
+from tvae_core import reproduce
+from tvae_core.notebooks import Notebook, notebooks
+from tvae_core.request import build_parser, read_request
+
+ROOT = Path(__file__).parent.parent
+
+PARAMETERS = """
+experiments: list[str] = []
+scale: str = "smoke"  # or quick, or paper
+seeds: list[int] = []
+device: str = "auto"
+figures: str = ""
+steps: int = 3
+share: float = 0.5
+"""
+DRAWING = """
+from pathlib import Path
+for kind in ("png", "pdf"):
+    Path(figures, f"{name}.{kind}").write_text(f"{scale} {seeds} {steps}")
+"""
+
+
+def write_notebook(folder: Path, name: str, code: str = "") -> None:
+    """A notebook in a moment: no experiment, two files of a few bytes as its figure."""
+    tagged = nb.new_code_cell(PARAMETERS.strip(), metadata={"tags": ["parameters"]}, id="parameters")
+    drawing = nb.new_code_cell(f"{code}\nname = {name!r}{DRAWING}", id="drawing")
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    cells = [nb.new_markdown_cell(f"# Figure {name}", id="title"), tagged, drawing]
+    nbformat.write(nb.new_notebook(cells=cells, metadata=kernel), folder / f"{name}.ipynb")
+
+
+@pytest.fixture
+def available(tmp_path):
+    for name in ("fig3", "fig4"):
+        write_notebook(tmp_path, name)
+    return notebooks(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--scael", "quick"], ["'--scael'", "--seeds", "did you mean '--scale'?"]),
+        (["--scale", "quik"], ["'quik'", "smoke, quick, paper", "did you mean 'quick'?"]),
+        (["--only", "fig3,fig44"], ["'fig44'", "fig3, fig4", "did you mean 'fig4'?"]),
+        (["--set", "setps=4"], ["fig3", "'setps'", "steps, share", "did you mean 'steps'?"]),
+        (["--set", "steps=many"], ["'steps'", "int", "'many'"]),
+        (["--set", "steps"], ["'steps'", "KEY=VALUE"]),
+        (["--set", "scale=quick"], ["'scale'", "option"]),
+        (["--set", "experiments=['tvae_Lpart_mnist']"], ["did you mean 'tvae_Lpartial_mnist'?"]),
+        (["--seeds", "1,two"], ["seed 'two'", "whole number from 0"]),
+        (["--jobs", "0"], ["'0'", "whole number from 1"]),
+        (["--device", "gpu"], ["'gpu'", "auto, cpu, cuda, mps"]),
+        (["--only"], ["--only", "expected one argument"]),
+        (["tests"], ["'tests'", "did you mean 'test'?"]),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_is_refused_in_one_sentence(available, monkeypatch, capsys, arguments, words):
+    monkeypatch.setattr(reproduce, "notebooks", lambda: available)
+    assert reproduce.main(arguments) == 2
+    sentence = capsys.readouterr().err
+    assert sentence.count("\n") == 1
+    assert all(word in sentence for word in words), sentence
+
+
+def test_a_request_is_what_was_asked_for(available):
+    asked = "--scale smoke --only fig4 --seeds 3,1,3 --jobs 2 --set steps=5 --set share=1 --device cpu"
+    request = read_request(asked.split(), available)
+    assert [n.name for n in request.chosen] == ["fig4"]
+    assert (request.scale, request.seeds, request.parallel) == ("smoke", [3, 1], 2)
+    assert request.changes == {"steps": 5, "share": 1}
+    assert read_request(["--device", "cpu"], available).scale == "quick"
+
+
+def test_help_names_every_option_and_needs_no_set_up():
+    command = ["bash", str(ROOT / "run_all.sh"), "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
+    assert shown.returncode == 0
+    options = [option for action in build_parser()._actions for option in action.option_strings]
+    assert [option for option in options if option not in shown.stdout] == []
+
+
+def test_list_names_every_notebook(available, monkeypatch, capsys):
+    monkeypatch.setattr(reproduce, "notebooks", lambda: available)
+    assert reproduce.main(["--list"]) == 0
+    assert "fig4      Figure fig4" in capsys.readouterr().out
+
+
+def test_a_parameter_that_is_no_literal_is_refused(tmp_path):
+    write_notebook(tmp_path, "fig3")
+    path = tmp_path / "fig3.ipynb"
+    path.write_text(path.read_text().replace("steps: int = 3", "steps: int = 1 + len(seeds)"))
+    with pytest.raises(ValueError, match=r"fig3.ipynb: 'steps: int = 1 \+ len\(seeds\)'"):
+        _ = Notebook(path).parameters
+
+
+def test_one_failure_stops_no_other_and_what_is_done_is_not_done_again(tmp_path):
+    checkout, home = tmp_path / "a checkout", tmp_path / "home"  # with a space in its path
+    shutil.copytree(ROOT / "tvae_core", checkout / "tvae_core", ignore=shutil.ignore_patterns("__pycache__"))
+    (checkout / "notebooks").mkdir()
+    shutil.copy(ROOT / "notebooks" / "Snakefile", checkout / "notebooks")
+    write_notebook(checkout / "notebooks", "fig3", "raise LookupError('on purpose')")
+    write_notebook(checkout / "notebooks", "fig4")
+
+    def run_all(*arguments: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "tvae_core.reproduce", "--scale", "smoke", "--jobs", "2", *arguments]
+        environment = {**os.environ, "TVAE_HOME": str(home), "PYTHONPATH": str(checkout)}
+        done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
+        return done.returncode, done.stdout
+
+    code, table = run_all("--seeds", "7")
+    failed = home / "failed" / "smoke" / "fig3.ipynb"
+    assert code == 1, table
+    assert "LookupError: on purpose" in table
+    assert str(failed) in table and "on purpose" in failed.read_text()
+    assert [line.split()[1] for line in table.splitlines() if line.startswith("fig")] == ["failed", "done"]
+    assert (home / "figures" / "smoke" / "fig4.png").read_text() == "smoke [7] 3"
+
+    write_notebook(checkout / "notebooks", "fig3")
+    code, table = run_all("--seeds", "7")
+    assert code == 0, table
+    assert [line.split()[1] for line in table.splitlines() if line.startswith("fig")] == ["done", "up"]
+    assert not failed.exists()
+
+
+def test_nothing_outlives_a_killed_run_all(tmp_path):
+    code = "import os, sys; from tvae_core.reproduce import run_group; run_group(sys.argv[1:], os.environ)"
+    noted = tmp_path / "pid"
+    deaf = f"trap '' INT TERM; echo $$ >{noted}; sleep 60; echo; sleep 60"
+    driver = subprocess.Popen([sys.executable, "-c", code, "sh", "-c", deaf])
+    deadline = time.monotonic() + 30
+    while not (noted.is_file() and noted.read_text().strip()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)  # until the watcher is there
+    job = int(noted.read_text())
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    while time.monotonic() < deadline:
+        try:
+            os.kill(job, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("the job is still running")

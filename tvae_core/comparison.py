@@ -1,0 +1,125 @@
+"""Runs beside each other: the columns of Tables 1 and 2, their rows, and what they say in words."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tvae_core.runs import Run, write_atomically
+from tvae_core.tables import Column, Row, comma_separated, markdown, mean_and_sd
+
+MODELS = {
+    "tvae_Lhalf": "TVAE, L = S/2",
+    "tvae_Lpartial_mnist": "TVAE, L = 13/36 S",
+    "tvae_Lpartial_dsprites": "TVAE, L = S/3",
+    "tvae_Lshort_mnist": "TVAE, L = 5/36 S",
+    "tvae_Lshort_dsprites": "TVAE, L = S/6",
+    "bubbles": "BubbleVAE",
+    "tvae_L0": "TVAE, L = 0",
+    "nontvae": "VAE",
+}
+FRAME = "nats/frame"
+ROLLS = (
+    Column("roll_held_out", "roll,\nheld out ↓", FRAME, 1),
+    Column("roll_seen", "roll,\nseen ↓", FRAME, 1),
+    Column("reconstruction", "recon-\nstruct. ↓", FRAME, 1),
+)
+LOG_P = (
+    Column("log_p_sequence", "log p(x)\nsequence ↑", FRAME, 1),
+    Column("log_p_per_frame", "log p(x)\nper frame ↑", FRAME, 1),
+)
+E_EQ = Column("e_eq", "E_eq ↓", "L1", 0)
+LIKELIHOODS = (*ROLLS, *LOG_P)
+TABLE_1 = (*LOG_P, E_EQ, *ROLLS)
+TABLE_2 = (
+    Column("capcorr_first/x", "CapCorr\nx ↑", "first Ω", 2),
+    Column("capcorr_first/y", "CapCorr\ny ↑", "first Ω", 2),
+    Column("capcorr_first/orientation", "CapCorr\norient. ↑", "first Ω", 2),
+    Column("capcorr_first/scale", "CapCorr\nscale ↑", "first Ω", 2),
+    Column("capcorr_nearest/scale", "CapCorr\nscale ↑", "nearest Ω", 2),
+    E_EQ,
+    *ROLLS,
+    *LOG_P,
+)
+
+
+def value_of(row: dict, key: str) -> float | None:
+    """A measure by its name, or `name/factor`; None where the row has none."""
+    for part in key.split("/"):
+        row = (row or {}).get(part)
+    return row
+
+
+def model_name(name: str) -> str:
+    """What a table calls an experiment."""
+    return next((words for start, words in MODELS.items() if name.startswith(start)), name)
+
+
+def table_rows(runs: Sequence[Run], columns: Sequence[Column]) -> list[Row]:
+    """For each experiment its trained and its untrained model over all seeds, and chance level last."""
+
+    def row(label: str, of: Sequence[Run], kind: str) -> Row:
+        values = [[value_of(run.results[kind], column.key) for run in of] for column in columns]
+        return Row(label, values, kind != "trained")
+
+    rows = []
+    for name in dict.fromkeys(run.exp.name for run in runs):
+        own = [run for run in runs if run.exp.name == name]
+        rows += [row(model_name(name), own, "trained"), row("untrained", own, "untrained")]
+    first = runs[0].exp.name
+    return [*rows, row("chance level", [run for run in runs if run.exp.name == first], "chance")]
+
+
+def average(runs: Sequence[Run], kind: str, key: str) -> float | None:
+    """A measure's mean over seeds; `kind` is trained, untrained or chance."""
+    return mean_and_sd([value_of(run.results[kind], key) for run in runs])[0]
+
+
+def what_rolls_show(runs: Sequence[Run]) -> str:
+    """In words: the held-out roll likelihood between that of a reconstruction and that of the mean frame."""
+    sentences = []
+    for name in dict.fromkeys(run.exp.name for run in runs):
+        own = [run for run in runs if run.exp.name == name]
+        rolled, best = (average(own, "trained", key) for key in ("roll_held_out", "reconstruction"))
+        worst = average(own, "chance", "roll_held_out")
+        text = f"**{model_name(name)}** ({name}, scale {own[0].exp.scale}): "
+        text += f"reconstruction {best:,.1f} nats/frame"
+        if rolled is None:
+            text += f", the mean frame {worst:,.1f}; no frame is held out"
+        else:
+            text += f", roll into held-out frames {rolled:,.1f}, the mean frame {worst:,.1f}"
+        if best >= worst:
+            text += ", so the model has not learned to reconstruct and this says nothing about the claim"
+        elif rolled is not None:
+            text += f": the roll covers {(worst - rolled) / (worst - best):.0%} of the way"
+        sentences.append(text + ".")
+    return "\n\n".join(sentences)
+
+
+def what_table_shows(runs: Sequence[Run]) -> str:
+    """In words: which model rolls best into frames it never saw, and whether training made the difference."""
+    groups = {
+        name: [r for r in runs if r.exp.name == name] for name in dict.fromkeys(run.exp.name for run in runs)
+    }
+    trained = {name: average(own, "trained", "roll_held_out") for name, own in groups.items()}
+    known = {name: value for name, value in trained.items() if value is not None}
+    best = min(known, key=known.get)
+    untrained = average(groups[best], "untrained", "roll_held_out")
+    mean_frame = average(groups[best], "chance", "roll_held_out")
+    error = {kind: average(groups[best], kind, "e_eq") for kind in ("trained", "untrained", "chance")}
+    text = f"At scale {runs[0].exp.scale} **{model_name(best)}** rolls best into held-out frames: "
+    text += f"{known[best]:,.1f} nats/frame, untrained {untrained:,.1f}, the mean frame {mean_frame:,.1f}"
+    others = [f"{model_name(name)} {value:,.1f}" for name, value in known.items() if name != best]
+    text += f" ({'; '.join(others)}). " if others else ". "
+    if known[best] >= mean_frame:
+        text += "No model does better than the mean frame, so this scale decides nothing. "
+    return text + (
+        f"Its E_eq is {error['trained']:,.0f}, but {error['untrained']:,.0f} without any training "
+        f"and {error['chance']:,.0f} by chance."
+    )
+
+
+def write_table(folder: Path, name: str, columns: Sequence[Column], rows: Sequence[Row], shows: str) -> str:
+    """Write folder/name.md and .csv, and return the table as Markdown."""
+    text = f"{markdown(columns, rows)}\n{shows}\n"
+    write_atomically(folder / f"{name}.md", text)
+    write_atomically(folder / f"{name}.csv", comma_separated(columns, rows))
+    return text

@@ -1,0 +1,135 @@
+"""From runs to what figures and tables show: trained models in, plain data out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tvae_core.draws import generator
+from tvae_core.evaluation import seen_frames
+from tvae_core.experiments import EXPERIMENTS
+from tvae_core.figures import Strip, class_map
+from tvae_core.metrics import selectivity
+from tvae_core.model import TVAE
+from tvae_core.paths import FIGURES, RUNS
+from tvae_core.runs import Run
+from tvae_core.schematic import Topography
+from tvae_core.train import fit
+
+
+def figure_folder(figures: str, scale: str) -> Path:
+    """Where a notebook puts its figures: the folder it was given, or the usual one of that scale."""
+    return Path(figures) if figures else FIGURES / scale
+
+
+def fit_all(
+    experiments: Sequence[str], scale: str, seeds: Sequence[int] = (), device: str = "auto", runs: str = ""
+) -> list[Run]:
+    """`fit` for each experiment and seed (none given: each experiment's own): trained, or loaded if done."""
+    rows = [EXPERIMENTS[name].scaled(scale) for name in experiments]
+    return [fit(exp, seed, device, runs or RUNS) for exp in rows for seed in seeds or [exp.seed]]
+
+
+def about(runs: Sequence[Run]) -> str:
+    """Which experiments, scale, seeds and data a figure or table shows."""
+
+    def listed(values) -> str:
+        return ", ".join(dict.fromkeys(str(v) for v in values))
+
+    names, seeds = listed(run.exp.name for run in runs), listed(run.seed for run in runs)
+    data = "; ".join(dict.fromkeys(str(run.provenance["data"]) for run in runs))
+    return f"{names}. Scale {listed(run.exp.scale for run in runs)}, seed {seeds}. Data: {data}."
+
+
+def first_seeds(runs: Sequence[Run]) -> list[Run]:
+    """The first run of each experiment, for figures, which show one."""
+    return list({run.exp.name: run for run in reversed(runs)}.values())[::-1]
+
+
+# Figure 2
+
+
+def topography(name: str) -> Topography:
+    """W of an experiment, on its lattice of frames and units, or of rows and columns without time."""
+    exp = EXPERIMENTS[name]
+    w = exp.build_grouper().matrices[0]
+    along, across = exp.group_kernel
+    if exp.topography == "lattice":
+        words = "2-D torus", f"{along} × {across} units, no time"
+        return Topography(*words, w, exp.capsule_shape, ("row", "column"))
+    if exp.n_off_diag is None:
+        words = "Stationary capsules", f"{along} frames × {across} units"
+    else:
+        words = f"Shifting, K = {2 * exp.n_off_diag + 1}", f"{along} frames, |a − e| ≤ {exp.n_off_diag}"
+    return Topography(*words, w, (exp.n_transforms, exp.cap_dim), ("frame l", "unit d"))
+
+
+# Figure 4
+
+
+def held_out_frames(run: Run) -> list[int]:
+    """The frames that t of the anchor never saw."""
+    seen = seen_frames(run.exp.build_model(run.seed), run.exp)
+    return [frame for frame in range(run.exp.n_transforms) if frame not in seen]
+
+
+def traversal_strips(run: Run, examples: Sequence[int] = (0,), reconstruction: bool = False) -> list[Strip]:
+    """For each transformation of its data one test sequence, and the frames decoded from rolls of t_l0.
+
+    `examples` are places in the test split, one for each transformation, used again if there are fewer.
+    """
+    exp, model, strips = run.exp, run.load_model(), []
+    sequences = exp.build_sequences("test", run.seed)
+    family = "dSprites" if exp.data == "dsprites" else "MNIST"
+    with torch.inference_mode():
+        for i, factor in enumerate(sequences.varying):
+            index = torch.tensor([examples[i % len(examples)] % len(sequences)])
+            x = sequences.sequence(index, i).x
+            t = model.latents(x)
+            rows = [("input", x[0])] + [("reconstruction", model.decode(t)[0])] * reconstruction
+            rows.append((f"Roll$_δ$($t_{{{exp.anchor}}}$)", model.traverse(t, exp.anchor)[0].sigmoid()))
+            strips.append(Strip(f"{family}, {factor}", rows, exp.anchor, held_out_frames(run)))
+    return strips
+
+
+def listens_only_to_seen(run: Run) -> bool:
+    """Whether t of the anchor stays what it is when every held-out frame is blacked out."""
+    sequences, model = run.exp.build_sequences("test", run.seed), run.load_model()
+    x = sequences.sequence(torch.tensor([0]), 0).x
+    blacked = x.clone()
+    blacked[:, held_out_frames(run)] = 0
+    with torch.inference_mode():
+        before, after = (model.latents(frames)[:, run.exp.anchor] for frames in (x, blacked))
+    return torch.allclose(before, after, rtol=1e-5)
+
+
+# Figure 3
+
+
+def torus_panels(run: Run, model: TVAE, samples: int = 40) -> tuple[Tensor, Tensor, Tensor]:
+    """The digit that drives each unit most, the class of each unit, and samples from the prior.
+
+    Both of the first go by |t| at posterior means on the test split; → (U, 1, 28, 28), (U,) with -1 for
+    a unit that is selective for no class, (samples, 1, 28, 28).
+    """
+    sequences = run.exp.build_sequences("test", run.seed)
+    parts = torch.arange(len(sequences)).split(500)
+    with torch.inference_mode():
+        response = torch.cat([model.latents(sequences.batch(part).x).abs().flatten(1) for part in parts])
+        drawn = model.sample(samples, generator=generator("cpu", 0, "prior samples"))[:, 0]
+    drivers = sequences.batch(response.argmax(0)).x[:, 0]
+    return drivers, class_map(selectivity(response, sequences.labels)), drawn
+
+
+def neighbours_agree(classes: Tensor, side: int = 18) -> tuple[float, float]:
+    """Share of neighbouring pairs of selective units with the same class, and what shuffling the map gives.
+
+    classes (U,), -1 for none; nan where no two selective units are neighbours.
+    """
+    grid = classes.view(side, -1)
+    pairs = [(grid, grid.roll(1, axis)) for axis in (0, 1)]
+    same = torch.cat([(a == b)[(a >= 0) & (b >= 0)] for a, b in pairs]).float()
+    counts = classes[classes >= 0].bincount().double()
+    n = counts.sum()
+    return same.mean().item(), ((counts * (counts - 1)).sum() / (n * (n - 1))).item()
