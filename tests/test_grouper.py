@@ -1,4 +1,4 @@
-"""Each grouper against the literal loop over (frame, unit, offset), its equivariance, and the frames it sees."""
+"""Each grouper against the loop over (frame, unit, offset), its equivariance, and the frames it sees."""
 
 import itertools
 

@@ -192,7 +192,7 @@ def test_the_nearest_omega_lifts_chance_where_there_are_several():
 
 def test_an_unknown_omega_is_refused():
     factors, varied = walks(4, 3, [3])
-    with pytest.raises(Exception, match="last|omega"):
+    with pytest.raises(Exception, match=r"last|omega"):
         capsule_correlation(randn(4, 3, 1, 3), factors, varied, "last")
 
 

@@ -38,7 +38,7 @@ def closed_port():
 
 
 def full_mnist(folder):
-    """torchvision's four files with 60,000 and 10,000 images, each black but for its number in three bytes."""
+    """torchvision's four files with 60,000 and 10,000 images, black but for the number in three bytes."""
     raw = folder / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for prefix, n in (("train", 60_000), ("t10k", 10_000)):

@@ -1,4 +1,4 @@
-"""The model's face for every experiment, its loss terms against torch.distributions, traversals and samples."""
+"""The model's face for every experiment, loss terms against torch.distributions, traversals, samples."""
 
 import pytest
 import torch

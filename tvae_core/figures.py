@@ -88,7 +88,7 @@ def _draw_frames(axes: Axes, strip: Strip, frames: Float[Tensor, "S ch h w"], gr
     frames = frames.detach().float().cpu().clone()
     if greyed:
         frames[list(strip.held_out)] = 0.30 * frames[list(strip.held_out)] + 0.62
-    axes.imshow(tile(frames, s), aspect="auto")
+    axes.imshow(tile(frames, s).numpy(), aspect="auto")
     axes.set(xlim=(-0.5 - GAP / 2, s * (w + GAP) - 0.5 - GAP / 2), ylim=(h - 0.5 + GAP / 2, -0.5 - GAP / 2))
     axes.spines[:].set_visible(False)
     corner = (strip.anchor * (w + GAP) - 0.5, -0.5)
@@ -150,15 +150,15 @@ def torus_map(
     with style():
         strip = lines * WIDTH / columns
         figure = blank(WIDTH, head + half + 0.34 + head + strip)
-        axes = place(figure, 0, head, half, half)
-        axes.imshow(tile(drivers, side, 1, 0.35), aspect="auto")
+        axes = place(figure, 0.0, head, half, half)
+        axes.imshow(tile(drivers, side, 1, 0.35).numpy(), aspect="auto")
         axes.set_title("A  Test digit that drives each unit most", weight="bold")
         axes = place(figure, half + gap, head, half, half)
         _draw_classes(axes, classes.view(side, -1))
         axes.set_title(f"B  Class of each unit, d′ ≥ {SELECTIVE}", weight="bold")
-        _draw_legend(figure, half + gap, head + half + 0.10, half, classes)
-        axes = place(figure, 0, head + half + 0.34 + head, WIDTH, strip)
-        axes.imshow(tile(samples, columns), aspect="auto")
+        _draw_legend(figure, half + gap, head + half + 0.10, half)
+        axes = place(figure, 0.0, head + half + 0.34 + head, WIDTH, strip)
+        axes.imshow(tile(samples, columns).numpy(), aspect="auto")
         axes.set_title("C  Samples from the prior", weight="bold")
         for axes in figure.axes:
             axes.spines[:].set_visible(False)
@@ -173,7 +173,7 @@ def _readable_on(colour: str) -> str:
 def _draw_classes(axes: Axes, classes: Int[Tensor, "rows columns"]) -> None:
     rows, columns = classes.shape
     palette = ListedColormap(["#f3f4f5", *CLASSES])
-    axes.imshow(classes + 1, cmap=palette, vmin=-0.5, vmax=len(CLASSES) + 0.5, aspect="auto")
+    axes.imshow((classes + 1).numpy(), cmap=palette, vmin=-0.5, vmax=len(CLASSES) + 0.5, aspect="auto")
     axes.hlines(np.arange(rows + 1) - 0.5, -0.5, columns - 0.5, color=PAPER, lw=0.8)
     axes.vlines(np.arange(columns + 1) - 0.5, -0.5, rows - 0.5, color=PAPER, lw=0.8)
     for row, column in (classes >= 0).nonzero().tolist():
@@ -183,7 +183,7 @@ def _draw_classes(axes: Axes, classes: Int[Tensor, "rows columns"]) -> None:
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
 
 
-def _draw_legend(figure: Figure, left: float, top: float, width: float, classes: Int[Tensor, " U"]) -> None:
+def _draw_legend(figure: Figure, left: float, top: float, width: float) -> None:
     w, h = figure.get_size_inches()
     step = width / 12.2
     for digit, colour in enumerate([*CLASSES, "#f3f4f5"]):

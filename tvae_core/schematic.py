@@ -92,7 +92,7 @@ def _draw_lattice(axes: Axes, topography: Topography, site: tuple[int, int]) -> 
     here = listens_to(topography, *site) > 0
     later = listens_to(topography, site[0] + 1, site[1] + 1) > 0
     colours = ListedColormap([EMPTY, HERE])
-    axes.imshow(here, cmap=colours, extent=(0, columns, rows, 0), vmin=0, vmax=1)
+    axes.imshow(here.numpy(), cmap=colours, extent=(0, columns, rows, 0), vmin=0, vmax=1)
     axes.hlines(range(rows + 1), 0, columns, color=PAPER, lw=0.8)
     axes.vlines(range(columns + 1), 0, rows, color=PAPER, lw=0.8)
     for row, column in later.nonzero().tolist():
