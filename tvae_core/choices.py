@@ -1,7 +1,9 @@
-"""The one sentence a wrong name gets: what it was, what is allowed, and what was probably meant."""
+"""The one sentence a wrong value gets: what it was, what is allowed, and what was probably meant."""
 
 import difflib
 from collections.abc import Iterable
+from types import UnionType
+from typing import get_args, get_origin, get_type_hints
 
 
 def require(value: str, allowed: Iterable[str], what: str) -> str:
@@ -13,3 +15,20 @@ def require(value: str, allowed: Iterable[str], what: str) -> str:
     near = difflib.get_close_matches(str(value).lower(), folded, n=1, cutoff=0.4)
     hint = f"; did you mean {folded[near[0]]!r}?" if near else ""
     raise ValueError(f"{what} {value!r} is not one of {', '.join(names)}{hint}")
+
+
+def require_types(options: object) -> None:
+    """ValueError for the first attribute that is not of the type its annotation names.
+
+    For plain types, unions of them, and tuples of positive whole numbers; an int will do for a float.
+    """
+    for option, hint in get_type_hints(type(options)).items():
+        value = getattr(options, option)
+        hints = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        kinds = {get_origin(h) or h for h in hints}
+        kinds |= {int} if float in kinds else set()
+        if type(value) not in kinds:
+            wanted = " or ".join("None" if h is type(None) else h.__name__ for h in hints)
+            raise ValueError(f"{option} is {value!r}, but must be of type {wanted}")
+        if tuple in kinds and not all(type(item) is int and item > 0 for item in value):
+            raise ValueError(f"{option} is {value!r}, but must hold positive whole numbers")

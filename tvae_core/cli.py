@@ -81,7 +81,8 @@ def _flat(row: dict[str, object]) -> dict[str, int | float | None]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; exit code 2 with one sentence for a wrong value, 130 when interrupted."""
+    """Run the command; exit code 2 with one sentence for a wrong value, 1 for a file or
+    a network that fails, 130 when interrupted."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("tvae_core").setLevel(logging.INFO)
     options = parse(arguments)
@@ -99,8 +100,11 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"tvae: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"tvae: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt as stop:
-        print(f"tvae: {stop}", file=sys.stderr)
+        print(f"tvae: {str(stop) or 'stopped while measuring; ask again to go on'}", file=sys.stderr)
         return 130
     print(f"{table(run)}\nnats a frame (E_eq: a sequence); data: {run.provenance['data']}\n{run.folder}")
     return 0

@@ -4,13 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType, UnionType
-from typing import get_args, get_origin, get_type_hints
+from types import MappingProxyType
 
 import torch
 
 from tvae_core import dsprites, mnist
-from tvae_core.choices import require
+from tvae_core.choices import require, require_types
 from tvae_core.draws import generator
 from tvae_core.dsprites import Sprites, SpriteSequences
 from tvae_core.grouper import Grouper
@@ -75,7 +74,7 @@ class Experiment:
     wandb_on: bool = False
 
     def __post_init__(self):
-        self._check_types()
+        require_types(self)
         for option, allowed in _CHOICES.items():
             value = getattr(self, option)
             if value or option != "test_data":
@@ -84,24 +83,17 @@ class Experiment:
             value = getattr(self, option)
             if value is not None and value < 1:
                 raise ValueError(f"{option} is {value}, but must be at least 1")
+        for option in ("lr", "eps"):
+            if getattr(self, option) <= 0:
+                raise ValueError(f"{option} is {getattr(self, option)}, but must be above 0")
+        frames = {"mnist_grey": 1, "dsprites": self.n_transforms}.get(self.data, mnist.N_FRAMES)
+        if self.n_transforms != frames:
+            raise ValueError(f"n_transforms is {self.n_transforms}, but {self.data} sequences have {frames}")
         if torch.Size(self.capsule_shape).numel() != self.cap_dim:
             raise ValueError(f"capsule {self.capsule} does not have cap_dim = {self.cap_dim} units")
         rank = {"none": None, "capsules": 2, "lattice": len(self.capsule_shape)}[self.topography]
         if rank is not None and len(self.group_kernel) != rank:
             raise ValueError(f"group_kernel {self.group_kernel} needs {rank} lengths for {self.topography}")
-
-    def _check_types(self) -> None:
-        for option, hint in get_type_hints(type(self)).items():
-            value = getattr(self, option)
-            hints = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-            kinds = {get_origin(h) or h for h in hints}
-            kinds |= {int} if float in kinds else set()
-            if type(value) not in kinds:
-                wanted = " or ".join(str(getattr(h, "__name__", h)) for h in hints)
-                wanted = wanted.replace("NoneType", "None")
-                raise ValueError(f"{option} is {value!r}, but must be of type {wanted}")
-            if tuple in kinds and not all(type(item) is int and item > 0 for item in value):
-                raise ValueError(f"{option} is {value!r}, but must hold positive whole numbers")
 
     @property
     def capsule_shape(self) -> tuple[int, ...]:

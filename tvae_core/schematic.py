@@ -114,7 +114,11 @@ def _draw_lattice(axes: Axes, topography: Topography, site: tuple[int, int]) -> 
 def _draw_matrix(axes: Axes, topography: Topography, site: tuple[int, int]) -> None:
     n = len(topography.w)
     axes.imshow(
-        topography.w > 0, cmap=ListedColormap([PAPER, ACCENT]), interpolation="nearest", vmin=0, vmax=1
+        (topography.w > 0).numpy(),
+        cmap=ListedColormap([PAPER, ACCENT]),
+        interpolation="nearest",
+        vmin=0,
+        vmax=1,
     )
     row = site[0] * topography.lattice[1] + site[1]
     axes.plot(-0.025 * n, row, marker=">", ms=4, color=INK, clip_on=False)
