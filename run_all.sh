@@ -12,7 +12,7 @@ Usage: ./run_all.sh [options]      regenerate the figures and tables
        ./run_all.sh lab            set up, then open the notebooks in JupyterLab
 
   --scale S        smoke (seconds a run), quick (a laptop's CPU) or paper (the full protocol);
-                   paper where there is a GPU, quick elsewhere
+                   paper where there is a CUDA GPU, quick elsewhere
   --only A,B       these notebooks alone, for example fig4,table1 (all of them: --list)
   --seeds 1,2,3    one run of each experiment for each seed (each experiment's own seed)
   --jobs N         so many runs or notebooks at a time (2 on a CPU, 1 on a GPU)

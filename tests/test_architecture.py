@@ -9,9 +9,9 @@ import tvae_core
 
 ROOMS = sorted(Path(tvae_core.__file__).parent.glob("[!_]*.py"))
 LEVELS = [
-    "choices download draws dsprites_archive losses paths sequences style torus warps",
-    "devices dsprites figures grouper metrics mnist networks notebooks schematic tables",
-    "model",
+    "choices download draws dsprites_archive files losses paths scales sequences torus warps",
+    "devices dsprites grouper metrics mnist networks notebooks style",
+    "figures model schematic tables",
     "experiments",
     "evaluation request runs",
     "comparison refresh tracking",

@@ -15,6 +15,7 @@ import torch
 
 from tvae_core import dsprites, dsprites_archive
 from tvae_core.dsprites import FACTORS, SUBSET, SpriteSequences, render
+from tvae_core.sequences import SPLITS
 
 SQUARE, ELLIPSE, HEART = range(3)
 
@@ -129,7 +130,7 @@ def test_subset_is_rendered_once(sprites, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("n_frames", [15, 5])
 def test_splits_are_disjoint_and_cover(sprites, n_frames):
-    parts = [SpriteSequences(sprites, split, 1, n_frames) for split in dsprites.SPLITS]
+    parts = [SpriteSequences(sprites, split, 1, n_frames) for split in SPLITS]
     n = 15 * n_frames**3
     assert [len(part) for part in parts] == [n - n // 10 - n // 20, n // 20, n // 10]
     seen = [torch.cat([p.labels.unsqueeze(1), p.starts], dim=1) for p in parts]

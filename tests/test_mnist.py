@@ -11,7 +11,8 @@ import torch
 from torchvision.datasets import MNIST
 
 from tvae_core import download, mnist
-from tvae_core.mnist import FACTORS, KINDS, SPLITS, DigitSequences
+from tvae_core.mnist import FACTORS, KINDS, DigitSequences
+from tvae_core.sequences import SPLITS
 from tvae_core.warps import DEGREES, HUES, SCALES, affine_frames, perspective_frames
 
 ROTATION, HUE, SCALE = range(3)

@@ -1,5 +1,6 @@
 """The one sentence a wrong value gets: what it was, what is allowed, and what was probably meant."""
 
+import ast
 import difflib
 from collections.abc import Iterable
 from types import UnionType
@@ -20,7 +21,8 @@ def require(value: str, allowed: Iterable[str], what: str) -> str:
 def require_types(options: object) -> None:
     """ValueError for the first attribute that is not of the type its annotation names.
 
-    For plain types, unions of them, and tuples of positive whole numbers; an int will do for a float.
+    For plain types, unions of them, and tuples of positive whole numbers. An int where a float belongs
+    becomes one.
     """
     for option, hint in get_type_hints(type(options)).items():
         value = getattr(options, option)
@@ -30,5 +32,18 @@ def require_types(options: object) -> None:
         if type(value) not in kinds:
             wanted = " or ".join("None" if h is type(None) else h.__name__ for h in hints)
             raise ValueError(f"{option} is {value!r}, but must be of type {wanted}")
+        if float in kinds and type(value) is int:
+            object.__setattr__(options, option, float(value))  # 30 and 30.0 are one value
         if tuple in kinds and not all(type(item) is int and item > 0 for item in value):
             raise ValueError(f"{option} is {value!r}, but must hold positive whole numbers")
+
+
+def read_setting(text: str) -> tuple[str, object]:
+    """Key and value of `key=value`; the value is read as Python, or else as text. ValueError without `=`."""
+    key, equals, written = text.partition("=")
+    if not equals:
+        raise ValueError(f"--set {text!r} is not of the form key=value")
+    try:
+        return key, ast.literal_eval(written)
+    except (ValueError, SyntaxError):
+        return key, written

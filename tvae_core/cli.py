@@ -1,26 +1,26 @@
 """The `tvae` command: one experiment from the terminal."""
 
 import argparse
-import ast
 import dataclasses
 import json
 import logging
 import sys
 from pathlib import Path
 
-from tvae_core.choices import require
+from tvae_core.choices import read_setting, require
 from tvae_core.devices import choose_device
-from tvae_core.experiments import EXPERIMENTS, SCALES, Experiment
+from tvae_core.experiments import EXPERIMENTS, Experiment, default_scale
 from tvae_core.paths import DATA, RUNS
 from tvae_core.runs import Run
+from tvae_core.scales import SCALES
 from tvae_core.train import fit
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line; argparse answers unknown options with exit code 2."""
-    parser = argparse.ArgumentParser("tvae", description="Train, resume or load one experiment of the paper.")
+    parser = argparse.ArgumentParser("tvae", description="Train, resume or load one experiment")
     parser.add_argument("--name", help="the experiment, e.g. tvae_Lpartial_mnist")
-    parser.add_argument("--scale", help="smoke, quick or paper; default: paper with a GPU, quick without")
+    parser.add_argument("--scale", help="smoke, quick or paper (default: paper with a CUDA GPU, else quick)")
     parser.add_argument("--seed", type=int, help="default: the experiment's own")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change any option")
@@ -39,25 +39,17 @@ def changed(exp: Experiment, settings: list[str]) -> Experiment:
 
     Raises ValueError for an unknown key, a value of another type, or one that is not allowed.
     """
-    options = {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise ValueError(f"--set {setting!r} is not of the form key=value")
-        try:
-            options[key] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            options[key] = text
+    options = dict(read_setting(setting) for setting in settings)
     return exp.having(**options)
 
 
-def pick_scale(name: str | None, device: str) -> str:
+def pick_scale(name: str | None, name_of_device: str) -> str:
     """The scale asked for, or `paper` with a GPU and `quick` without, said on standard error."""
     if name is not None:
         return require(name, SCALES, "scale")
-    kind = choose_device(device).type
-    scale = "paper" if kind == "cuda" else "quick"
-    print(f"scale {scale}, since the device is {kind} (--scale changes that)", file=sys.stderr)
+    device = choose_device(name_of_device)
+    scale = default_scale(device)
+    print(f"scale {scale}, since the device is {device.type} (--scale changes that)", file=sys.stderr)
     return scale
 
 
@@ -93,10 +85,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         exp = EXPERIMENTS[require(options.name, EXPERIMENTS, "experiment")]
         exp = changed(exp.scaled(pick_scale(options.scale, options.device)), options.set)
+        exp = exp if options.seed is None else exp.having(seed=options.seed)
         if options.show_config:
             print(json.dumps(dataclasses.asdict(exp), indent=1))
             return 0
-        run = fit(exp, options.seed, options.device, options.runs, options.data)
+        run = fit(exp, None, options.device, options.runs, options.data)
     except ValueError as error:
         print(f"tvae: {error}", file=sys.stderr)
         return 2
@@ -106,5 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         print(f"tvae: {str(stop) or 'stopped while measuring; ask again to go on'}", file=sys.stderr)
         return 130
-    print(f"{table(run)}\nnats a frame (E_eq: a sequence); data: {run.provenance['data']}\n{run.folder}")
+    print(table(run))
+    print(f"nats a frame (E_eq: a sequence), log p with −log n; data: {run.provenance['data']}")
+    print(run.folder)
     return 0

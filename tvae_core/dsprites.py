@@ -19,11 +19,9 @@ from torch.nn.functional import one_hot
 from tvae_core.choices import require
 from tvae_core.download import answers
 from tvae_core.dsprites_archive import AXES, FILE, IMAGE_SIZE, URL, obtain, read
-from tvae_core.paths import DATA
-from tvae_core.sequences import Batch
+from tvae_core.paths import DATA, OFFLINE
+from tvae_core.sequences import SOURCES, SPLITS, Batch
 
-SOURCES = ("auto", "official", "offline")
-SPLITS = ("train", "validation", "test")
 FACTORS = ("x", "y", "orientation", "scale")
 SHAPES = ("square", "ellipse", "heart")
 SUBSET = {  # the official indices of the images used, in the archive's order of factors
@@ -46,6 +44,7 @@ ELLIPSE = (12.766, 7.213)
 HEART_X = {1: 7.268, 3: -2.327}  # rightwards: coefficients of sin kt
 HEART_Y = {0: 1.523, 1: 8.602, 2: -3.204, 3: -1.285, 4: -0.642}  # upwards: coefficients of cos kt
 
+_OFFICIAL_KEY = "dsprites-official"
 _DIRECTIONS = 1 << 16  # so fine that an outline moves by less than 0.004 pixels from one to the next
 _REACH = 14  # pixels: no outline is longer than the square's half diagonal, 13.6
 _CHUNK = 2048  # images drawn at a time, which bounds the memory
@@ -112,6 +111,11 @@ class Sprites:
     key: str  # enters the identity of every run trained on these images
     source: str  # what a reader of a figure is told
 
+    @property
+    def official(self) -> bool:
+        """Whether this is the data set of the paper, not what stands in for it offline."""
+        return self.key == _OFFICIAL_KEY
+
 
 def _draw_subset() -> UInt8[np.ndarray, "images 512"]:
     grids = np.meshgrid(*SUBSET.values(), indexing="ij")
@@ -144,7 +148,7 @@ def _rendered(folder: Path) -> Sprites:
 
 
 def _official(folder: Path) -> Sprites:
-    key = "dsprites-official"
+    key = _OFFICIAL_KEY
     packed = _kept(folder / f"{key}.npy", lambda: read(obtain(folder), SUBSET))
     return Sprites(torch.from_numpy(packed), key, "dSprites, official archive (MD5 verified)")
 
@@ -158,7 +162,8 @@ def load(source: str = "auto", folder: Path = DATA) -> Sprites:
     `official` is asked for, OSError if it can't be had and ValueError if it isn't the archive.
     """
     require(source, SOURCES, "dSprites source")
-    at_hand = any((folder / name).is_file() for name in (FILE, "dsprites-official.npy"))
+    source = "offline" if source == "auto" and "dsprites" in OFFLINE else source
+    at_hand = any((folder / name).is_file() for name in (FILE, f"{_OFFICIAL_KEY}.npy"))
     if source == "official" or (source == "auto" and (at_hand or answers([URL]))):
         try:
             sprites = _official(folder)

@@ -1,5 +1,6 @@
 """`evaluate`: every measure of one model on the test split, and what chance gives on the same sequences."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -9,8 +10,10 @@ from tqdm.auto import tqdm
 
 from tvae_core import metrics
 from tvae_core.draws import generator
+from tvae_core.dsprites import SpriteSequences
 from tvae_core.experiments import Experiment
 from tvae_core.losses import negative_log_likelihood
+from tvae_core.mnist import DigitSequences
 from tvae_core.model import TVAE
 from tvae_core.paths import DATA
 from tvae_core.sequences import Batch
@@ -24,20 +27,20 @@ MEASURES = (
 )
 
 Row = dict[str, object]
+Sequences = DigitSequences | SpriteSequences
 
 
-def test_batches(exp: Experiment, seed: int, device: torch.device, data: Path = DATA):
-    """The test split in batches, and a generator for each; the same sequences for every model and seed."""
-    sequences = exp.build_sequences("test", seed, device, data)
-    n = min(len(sequences), exp.eval_sequences or len(sequences))
-    for chunk in torch.arange(n, device=device).split(BATCH):
+def measured(exp: Experiment, sequences: Sequences) -> int:
+    """How many sequences of the test split are measured."""
+    return min(len(sequences), exp.eval_sequences or len(sequences))
+
+
+def test_batches(exp: Experiment, sequences: Sequences) -> Iterator[tuple[Batch, torch.Generator]]:
+    """The test split in batches, and a generator for each; on one device the same for every model."""
+    device = sequences.labels.device
+    for chunk in torch.arange(measured(exp, sequences), device=device).split(BATCH):
         g = generator(device, 0, "test", int(chunk[0]))
         yield sequences.batch(chunk, g), g
-
-
-def seen_frames(model: TVAE, exp: Experiment) -> list[int]:
-    """The frames that t of the anchor depends on; without grouper the anchor alone."""
-    return model.grouper.seen_frames(exp.anchor) if model.grouper else [exp.anchor]
 
 
 def rolled(
@@ -48,8 +51,8 @@ def rolled(
     def nats(logits: Tensor) -> Float[Tensor, "B S"]:
         return negative_log_likelihood(logits, x, exp.likelihood)
 
-    roll, seen = nats(model.traverse(t, exp.anchor)), seen_frames(model, exp)
-    held_out = [frame for frame in range(t.shape[1]) if frame not in seen]
+    roll, held_out = nats(model.traverse(t, exp.anchor)), exp.held_out
+    seen = [frame for frame in range(t.shape[1]) if frame not in held_out]
     values = {"reconstruction": nats(model.logits(t)).mean(1), "roll_seen": roll[:, seen].mean(1)}
     return values | ({"roll_held_out": roll[:, held_out].mean(1)} if held_out else {})
 
@@ -95,41 +98,49 @@ def evaluate(
     device = next(model.parameters()).device
     seed = exp.seed if seed is None else seed
     rows, latents, truth = [], [], []
-    batches = test_batches(exp, seed, device, data)
-    with torch.inference_mode():
-        for batch, g in tqdm(batches, desc="measuring", unit="batch", disable=not progress, leave=False):
+    sequences = exp.build_sequences("test", seed, device, data)
+    bar = tqdm(
+        desc="measuring", total=measured(exp, sequences), unit="sequence", disable=not progress, leave=False
+    )
+    with torch.inference_mode(), bar:
+        for batch, g in test_batches(exp, sequences):
             values, t = per_sequence(model, exp, batch, g)
             rows.append(values)
             latents.append(t.cpu())
             truth.append((batch.factors.cpu(), batch.varied.cpu()))
+            bar.update(len(t))
     columns = {name: torch.cat([row[name] for row in rows]).mean().item() for name in rows[0]}
     result = {"n_sequences": sum(len(t) for t in latents), **dict.fromkeys(MEASURES), **columns}
     factors, varied = (torch.cat(part) for part in zip(*truth, strict=True))
-    varying = exp.build_sequences("test", seed, "cpu", data).varying
+    varying = sequences.varying
     for omega in ("first", "nearest"):
         r = metrics.capsule_correlation(torch.cat(latents), factors, varied, omega)
         result[f"capcorr_{omega}"] = _by_factor(varying, r[: len(varying)])
     return result
 
 
-def chance(exp: Experiment, seed: int | None = None, data: Path = DATA) -> Row:
+def chance(
+    exp: Experiment, seed: int | None = None, device: torch.device | str = "cpu", data: Path = DATA
+) -> Row:
     """What knowing nothing gives, under the names of evaluate.
 
     E_eq of random directions; CapCorr of random directions on the same sequences; for every likelihood
     that of the best decoder that ignores t, which paints the mean frame (in nats a frame).
     """
-    batches = [b for b, _ in test_batches(exp, exp.seed if seed is None else seed, torch.device("cpu"), data)]
-    n = sum(len(b.x) for b in batches)
-    mean = sum(b.x.sum((0, 1)) for b in batches) / (n * batches[0].x.shape[1])
+    sequences = exp.build_sequences("test", exp.seed if seed is None else seed, device, data)
+    total, truth = torch.zeros(exp.image_shape, device=device), []
+    for batch, _ in test_batches(exp, sequences):
+        total += batch.x.sum((0, 1))
+        truth.append((batch.factors, batch.varied))
+    factors, varied = (torch.cat(part) for part in zip(*truth, strict=True))
+    mean = total / (len(factors) * factors.shape[1])
     entropy = torch.special.entr(mean) + torch.special.entr(1 - mean)
     nats = entropy.sum().item() if exp.likelihood == "bernoulli" else None
     row: Row = dict.fromkeys(("nll", *(m for m in MEASURES if m.startswith(_ROLLS))), nats)
     row |= dict.fromkeys(("elbo", "log_p_sequence", "log_p_per_frame"), None if nats is None else -nats)
     if exp.n_transforms > 1:
         row["e_eq"] = metrics.equivariance_error_at_chance(exp.n_transforms, exp.n_caps, exp.cap_dim)
-    factors, varied = torch.cat([b.factors for b in batches]), torch.cat([b.varied for b in batches])
-    varying = exp.build_sequences("test", exp.seed, "cpu", data).varying
     for omega in ("first", "nearest"):
         r = metrics.capsule_correlation_at_chance(factors, varied, exp.cap_dim, omega)
-        row[f"capcorr_{omega}"] = _by_factor(varying, r[: len(varying)])
+        row[f"capcorr_{omega}"] = _by_factor(sequences.varying, r[: len(sequences.varying)])
     return row

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,6 +18,7 @@ from tvae_core.losses import LIKELIHOODS
 from tvae_core.mnist import Digits, DigitSequences
 from tvae_core.model import TVAE
 from tvae_core.paths import DATA
+from tvae_core.scales import QUICK_DATA, SCALES
 from tvae_core.torus import BOUNDARIES, embed, offsets, window
 
 DATA_KINDS = ("mnist", "mnist_dual", "mnist_perspective", "mnist_grey", "dsprites")
@@ -83,6 +85,10 @@ class Experiment:
             value = getattr(self, option)
             if value is not None and value < 1:
                 raise ValueError(f"{option} is {value}, but must be at least 1")
+        if self.n_off_diag is not None and self.n_off_diag < 0:
+            raise ValueError(f"n_off_diag is {self.n_off_diag}, but must be at least 0, or None")
+        if self.test_data and not {self.data, self.test_data} <= _COLOURED:
+            raise ValueError(f"test_data is {self.test_data!r}, which cannot be had of {self.data!r}")
         for option in ("lr", "eps"):
             if getattr(self, option) <= 0:
                 raise ValueError(f"{option} is {getattr(self, option)}, but must be above 0")
@@ -104,6 +110,13 @@ class Experiment:
     def anchor(self) -> int:
         """l0, the frame whose window starts at frame 0; 0 where time plays no part."""
         return -window(self.group_kernel[0])[0] if self.topography == "capsules" else 0
+
+    @cached_property
+    def held_out(self) -> list[int]:
+        """The frames that t of the anchor never sees; without grouper all but the anchor."""
+        grouper = self.build_grouper()
+        seen = grouper.seen_frames(self.anchor) if grouper else [self.anchor]
+        return [frame for frame in range(self.n_transforms) if frame not in seen]
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -167,10 +180,12 @@ class Experiment:
     def having(self, **options) -> "Experiment":
         """This experiment with options changed; ValueError for an unknown one, naming the nearest."""
         for option in options:
-            require(option, [f.name for f in dataclasses.fields(self) if f.name != "name"], "option")
+            require(option, [f.name for f in dataclasses.fields(self) if f.name not in _LABELS], "option")
         return dataclasses.replace(self, **options)
 
 
+_LABELS = ("name", "shows", "scale")
+_COLOURED = {"mnist", "mnist_dual", "mnist_perspective"}
 _CHOICES = {
     "data": DATA_KINDS,
     "test_data": DATA_KINDS,
@@ -219,22 +234,9 @@ def _rows() -> list[Experiment]:
     ]
 
 
-EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType({row.name: row for row in _rows()})
+def default_scale(device: torch.device) -> str:
+    """`paper` with a CUDA GPU, `quick` without."""
+    return "paper" if device.type == "cuda" else "quick"
 
-# What `quick` changes was found by measuring, not by theory: see the README.
-_SOON = {"optimizer": "adamw", "lr": 1e-3, "cosine": True, "kl_floor": 0.02, "kl_hold": 0.6, "kl_ramp": 0.3}
-SCALES: Mapping[str, Mapping[str, object]] = MappingProxyType(
-    {
-        "smoke": {
-            **_SOON,
-            "source": "offline",
-            "max_steps": 20,
-            "batch_size": 4,
-            "eval_sequences": 24,
-            "n_is_samples": 2,
-        },
-        "quick": {**_SOON, "max_steps": 6000, "precision": "auto", "eval_sequences": 500},
-        "paper": {},
-    }
-)
-QUICK_DATA: Mapping[str, Mapping[str, object]] = MappingProxyType({"mnist_grey": {"max_steps": 3000}})
+
+EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType({row.name: row for row in _rows()})

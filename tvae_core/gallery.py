@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from tvae_core.draws import generator
-from tvae_core.evaluation import seen_frames
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.figures import Strip, class_map
 from tvae_core.metrics import selectivity
@@ -68,12 +67,6 @@ def topography(name: str) -> Topography:
 # Figure 4
 
 
-def held_out_frames(run: Run) -> list[int]:
-    """The frames that t of the anchor never saw."""
-    seen = seen_frames(run.exp.build_model(run.seed), run.exp)
-    return [frame for frame in range(run.exp.n_transforms) if frame not in seen]
-
-
 def traversal_strips(run: Run, examples: Sequence[int] = (0,), reconstruction: bool = False) -> list[Strip]:
     """For each transformation of its data one test sequence, and the frames decoded from rolls of t_l0.
 
@@ -89,7 +82,7 @@ def traversal_strips(run: Run, examples: Sequence[int] = (0,), reconstruction: b
             t = model.latents(x)
             rows = [("input", x[0])] + [("reconstruction", model.decode(t)[0])] * reconstruction
             rows.append((f"Roll$_δ$($t_{{{exp.anchor}}}$)", model.traverse(t, exp.anchor)[0].sigmoid()))
-            strips.append(Strip(f"{family}, {factor}", rows, exp.anchor, held_out_frames(run)))
+            strips.append(Strip(f"{family}, {factor}", rows, exp.anchor, exp.held_out))
     return strips
 
 
@@ -98,7 +91,7 @@ def listens_only_to_seen(run: Run) -> bool:
     sequences, model = run.exp.build_sequences("test", run.seed), run.load_model()
     x = sequences.sequence(torch.tensor([0]), 0).x
     blacked = x.clone()
-    blacked[:, held_out_frames(run)] = 0
+    blacked[:, run.exp.held_out] = 0
     with torch.inference_mode():
         before, after = (model.latents(frames)[:, run.exp.anchor] for frames in (x, blacked))
     return torch.allclose(before, after, rtol=1e-5)

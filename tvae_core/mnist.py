@@ -18,15 +18,14 @@ from torchvision.datasets import MNIST
 
 from tvae_core.choices import require
 from tvae_core.download import answers
-from tvae_core.paths import DATA
-from tvae_core.sequences import Batch
+from tvae_core.paths import DATA, OFFLINE
+from tvae_core.sequences import SOURCES, SPLITS, Batch
 from tvae_core.warps import DEGREES, HUES, SCALES, affine_frames, perspective_frames
 
-SOURCES = ("auto", "official", "offline")
 FACTORS = ("rotation", "hue", "scale")
 KINDS = ("single", "dual", "perspective", "grey")
-SPLITS = ("train", "validation", "test")
 N_FRAMES = len(DEGREES)
+_OFFICIAL_KEY = "mnist-70k"
 STALL = 20.0  # seconds that a download may stand still
 LADDERS = torch.tensor([DEGREES, HUES, SCALES])  # (F, N): each factor's values, walked with wrap-around
 
@@ -43,6 +42,11 @@ class Digits:
     n_validation: int
     key: str  # enters the identity of every run trained on these digits
     source: str  # what a reader of a figure is told
+
+    @property
+    def official(self) -> bool:
+        """Whether this is the data set of the paper, not what stands in for it offline."""
+        return self.key == _OFFICIAL_KEY
 
     def split(self, name: str, seed: int) -> Int[Tensor, " n"]:
         """Indices of one split; train and validation are shuffled by numpy with the experiment's seed."""
@@ -77,7 +81,7 @@ def _full(folder: Path) -> Digits:
         raise FileNotFoundError(f"{folder / 'MNIST'} does not hold the whole of MNIST") from error
     images, labels = torch.cat([p.data for p in parts]), torch.cat([p.targets for p in parts])
     return Digits(
-        images, labels, len(parts[1]), 12_000, "mnist-70k", "MNIST, all 70,000 digits (torchvision)"
+        images, labels, len(parts[1]), 12_000, _OFFICIAL_KEY, "MNIST, all 70,000 digits (torchvision)"
     )
 
 
@@ -101,6 +105,7 @@ def load(source: str = "auto", folder: Path = DATA) -> Digits:
     error where `official` is asked for and cannot be had.
     """
     require(source, SOURCES, "MNIST source")
+    source = "offline" if source == "auto" and "mnist" in OFFLINE else source
     digits = _small() if source == "offline" else None
     missing = digits is None and not (folder / "MNIST").is_dir()
     if missing and not answers(MNIST.mirrors):  # torchvision itself would wait for ever
@@ -138,7 +143,6 @@ class DigitSequences:
         self.labels = digits.labels[chosen].to(device)
         self.ladders = LADDERS.to(device)
         self.n_frames = 1 if kind == "grey" else N_FRAMES
-        self.image_shape = (1 if kind == "grey" else 3, 28, 28)
 
     def __len__(self) -> int:
         return len(self.images)

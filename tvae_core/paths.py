@@ -14,6 +14,7 @@ import platformdirs
 
 HOME_VARIABLE = "TVAE_HOME"
 DATA_VARIABLE = "TVAE_DATA"
+OFFLINE_VARIABLE = "TVAE_OFFLINE"
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 _MOVED = os.environ.get(HOME_VARIABLE)
@@ -28,6 +29,10 @@ else:
 
 if os.environ.get(DATA_VARIABLE):
     DATA = Path(os.environ[DATA_VARIABLE]).expanduser().absolute()
+
+# Data sets whose originals are not to be asked for, e.g. TVAE_OFFLINE=mnist,dsprites: saves the wait for a
+# network known to be dead, and keeps the answer the same for all processes of one call.
+OFFLINE = frozenset(os.environ.get(OFFLINE_VARIABLE, "").split(","))
 
 RUNS = HOME / "runs"
 FIGURES = HOME / "figures"

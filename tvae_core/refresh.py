@@ -13,10 +13,11 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 from tvae_core.choices import require
+from tvae_core.files import write_atomically
 from tvae_core.notebooks import notebooks
-from tvae_core.runs import write_atomically
 
 KEPT = ("text/plain", "text/markdown")
+WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar too: its text/plain says how far it got
 
 
 def strip(notebook: NotebookNode) -> NotebookNode:
@@ -40,7 +41,7 @@ def _kept(output: NotebookNode, number: int) -> NotebookNode | None:
     if output.output_type == "stream":
         return output if output.name == "stdout" else None
     data = {kind: value for kind, value in output.get("data", {}).items() if kind in KEPT}
-    if not data:
+    if not data or WIDGET in output.data:
         return None
     count = {"execution_count": number} if output.output_type == "execute_result" else {}
     return nbformat.v4.new_output(output.output_type, data, **count)

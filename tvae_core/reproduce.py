@@ -99,15 +99,15 @@ def outcome(notebook: Notebook, request: Request, jobs: Sequence[Job], code: int
     missing = [path for path in notebook.outputs(request.scale) if not path.is_file()]
     figure = str(notebook.figures(request.scale)[0])
     failed = [job.name for job in trained if job.code]
-    if code == 130 and (own or trained):
-        return notebook.name, "interrupted", minutes, "call again to go on"
-    if any(job.code for job in own):
+    if any(job.code for job in own) and code != 130:
         words = f"{notebook.last_words(request.scale)}\n  see {notebook.attempt(request.scale)}"
         return notebook.name, "failed", minutes, words
-    if own and missing:
+    if own and missing and code != 130:
         return notebook.name, "failed", minutes, f"did not write {', '.join(p.name for p in missing)}"
-    if own:
+    if own and not missing and not any(job.code for job in own):
         return notebook.name, "done", minutes, figure
+    if code == 130:
+        return notebook.name, "interrupted" if trained else "not run", minutes, "call again to go on"
     if failed:
         return notebook.name, "not run", minutes, f"training failed: {', '.join(failed)} (see above)"
     if missing or (code and not any(job.code for job in jobs)):

@@ -1,17 +1,17 @@
 """What run_all.sh is asked for: checked, or refused in one sentence that names the nearest right word."""
 
 import argparse
-import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from tvae_core.choices import require
+from tvae_core.choices import read_setting, require
 from tvae_core.devices import choose_device
-from tvae_core.experiments import EXPERIMENTS, SCALES
+from tvae_core.experiments import EXPERIMENTS, default_scale
 from tvae_core.notebooks import Notebook
+from tvae_core.scales import SCALES
 
 GIVEN = ("scale", "seeds", "device", "runs", "figures")  # parameters with an option or a place of their own
 
@@ -63,20 +63,14 @@ def _whole(text: str, what: str, least: int) -> int:
 
 def _change(text: str, chosen: Sequence[Notebook]) -> tuple[str, object]:
     """Parameter and value from KEY=VALUE, for a parameter of that type in every chosen notebook."""
-    key, equals, written = text.partition("=")
-    if not equals:
-        raise ValueError(f"--set {text!r} is not of the form KEY=VALUE")
+    key, value = read_setting(text)
     if key in GIVEN:
         raise ValueError(f"--set {key!r} is refused: an option or TVAE_HOME sets it, see --help")
-    try:
-        value = ast.literal_eval(written)
-    except (ValueError, SyntaxError):
-        value = written
     for notebook in chosen:
         require(key, [p for p in notebook.parameters if p not in GIVEN], f"{notebook.name}: parameter")
         kind = type(notebook.parameters[key])
         if not isinstance(value, (int, float) if kind is float else kind):
-            raise ValueError(f"{notebook.name}: parameter {key!r} must be {kind.__name__}, not {written!r}")
+            raise ValueError(f"{notebook.name}: parameter {key!r} must be {kind.__name__}, not {value!r}")
     return key, value
 
 
@@ -98,7 +92,7 @@ def read_request(arguments: Sequence[str], available: Mapping[str, Notebook]) ->
         return None
     names = list(available) if asked.only is None else [name.strip() for name in asked.only.split(",")]
     chosen = [available[require(name, available, "notebook")] for name in dict.fromkeys(names)]
-    scale = asked.scale or ("paper" if choose_device(asked.device).type == "cuda" else "quick")
+    scale = asked.scale or default_scale(choose_device(asked.device))
     seeds = [] if asked.seeds is None else [_whole(s, "seed", 0) for s in asked.seeds.split(",")]
     request = Request(
         chosen=chosen,

@@ -28,19 +28,6 @@ _CHECKPOINT = "checkpoint.safetensors"
 _NOT_DETERMINING = ("shows", "scale", "source", "wandb_on")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file that others see whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text)
-    os.replace(unfinished, path)
-
-
-def write_json(path: Path, value: object) -> None:
-    """The same for a value as JSON."""
-    write_atomically(path, json.dumps(value, indent=1) + "\n")
-
-
 def identity(exp: Experiment, data_key: str) -> str:
     """Twelve hexadecimal digits that two runs share only if they are the same run."""
     config = {k: v for k, v in dataclasses.asdict(exp).items() if k not in _NOT_DETERMINING}
@@ -73,7 +60,7 @@ class Run:
     folder: Path
 
     def _read(self, name: str) -> object:
-        return json.loads((self.folder / name).read_text())
+        return json.loads((self.folder / name).read_text(encoding="utf-8"))
 
     @property
     def complete(self) -> bool:
@@ -107,7 +94,7 @@ class Run:
     def save_checkpoint(self, tensors: dict[str, Tensor], **progress: object) -> None:
         """Replace the checkpoint; `progress` (JSON values) goes into its header, so the two cannot differ."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = self.folder / f".{_CHECKPOINT}.{os.getpid()}"
+        unfinished = self.folder / f".{_CHECKPOINT}"  # one name: a killed writer leaves one file at most
         contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
         save_file(contiguous, unfinished, metadata={"progress": json.dumps(progress)})
         os.replace(unfinished, self.folder / _CHECKPOINT)

@@ -26,9 +26,9 @@ class Topography(NamedTuple):
 
 
 def listens_to(topography: Topography, row: int, column: int) -> Float[Tensor, "rows columns"]:
-    """The weights of all sites that one site listens to, on the lattice."""
+    """The weights of all sites that one site listens to, on the lattice; beyond its border it goes on."""
     rows, columns = topography.lattice
-    return topography.w[row * columns + column].view(rows, columns)
+    return topography.w[row % rows * columns + column % columns].view(rows, columns)
 
 
 def neighbourhoods(topographies: Sequence[Topography], site: tuple[int, int] = (7, 7)) -> Figure:
@@ -64,8 +64,8 @@ def _explain(figure: Figure) -> None:
 
 def overlap(topography: Topography, site: tuple[int, int], step: tuple[int, int]) -> int:
     """How many sites two neighbourhoods share, the second one `step` (rows, columns) away."""
-    (rows, columns), (r, c), (down, on) = topography.lattice, site, step
-    other = listens_to(topography, (r + down) % rows, (c + on) % columns)
+    (r, c), (down, on) = site, step
+    other = listens_to(topography, r + down, c + on)
     return int(((listens_to(topography, r, c) > 0) & (other > 0)).sum())
 
 

@@ -5,6 +5,9 @@ from typing import NamedTuple
 from jaxtyping import Float, Int
 from torch import Tensor
 
+SPLITS = ("train", "validation", "test")
+SOURCES = ("auto", "official", "offline")  # official: if need be by download; offline: what is at hand
+
 
 class Batch(NamedTuple):
     """B sequences of S frames with the F true factors of each frame.

@@ -4,7 +4,6 @@ No pyplot: a figure belongs to whoever holds it, so nothing has to be closed.
 """
 
 import io
-import os
 import textwrap
 from pathlib import Path
 
@@ -12,6 +11,8 @@ import matplotlib
 from IPython.display import Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from tvae_core.files import write_atomically
 
 WIDTH = 7.0  # inches: the text of a two-column page
 DPI = 200
@@ -22,7 +23,6 @@ ACCENT, SECOND = "#0072b2", "#e69f00"  # blue and orange (Okabe & Ito): told apa
 # Ten classes: the muted scheme of Paul Tol, its pale grey darkened so that it stands out on white.
 CLASSES = ("#cc6677", "#332288", "#ddcc77", "#117733", "#88ccee", "#882255", "#44aa99", "#999933")
 CLASSES += ("#aa4499", "#6b6b6b")
-SEQUENTIAL = "cividis"  # perceptually uniform, and the same to the colour-blind
 
 RC = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine has it
@@ -43,7 +43,6 @@ RC = {
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
     "pdf.fonttype": 42,  # letters stay letters: searchable, and read aloud
-    "svg.hashsalt": "tvae",
 }
 
 
@@ -71,13 +70,6 @@ def write(figure: Figure, x: float, y: float, text: str, **options) -> None:
     figure.text(x / w, 1 - y / h, text, **{"va": "top", "fontsize": SMALL, **options})
 
 
-def _replace(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)
-
-
 def save(figure: Figure, folder: Path | str, name: str, alt: str, shows: str) -> Image:
     """Write folder/name.png and .pdf, each whole or not at all, and return the picture for the notebook.
 
@@ -92,11 +84,13 @@ def save(figure: Figure, folder: Path | str, name: str, alt: str, shows: str) ->
         below.set_linespacing(1.3)
         options = {"bbox_inches": "tight", "pad_inches": 0.06, "dpi": DPI}
         png, pdf = io.BytesIO(), io.BytesIO()
-        about = {"Title": name, "Description": alt, "Comment": shows, "Software": None}
-        figure.savefig(png, format="png", metadata=about, **options)
-        about = {"Title": name, "Subject": alt, "Keywords": shows, "CreationDate": None}
-        figure.savefig(pdf, format="pdf", metadata=about, **options)
-    below.remove()
-    _replace(Path(folder, f"{name}.png"), png.getvalue())
-    _replace(Path(folder, f"{name}.pdf"), pdf.getvalue())
+        try:
+            about = {"Title": name, "Description": alt, "Comment": shows, "Software": None}
+            figure.savefig(png, format="png", metadata=about, **options)
+            about = {"Title": name, "Subject": alt, "Keywords": shows, "CreationDate": None}
+            figure.savefig(pdf, format="pdf", metadata=about, **options)
+        finally:
+            below.remove()
+    write_atomically(Path(folder, f"{name}.png"), png.getvalue())
+    write_atomically(Path(folder, f"{name}.pdf"), pdf.getvalue())
     return Image(png.getvalue(), format="png", width=round(width * 120), alt=alt)

@@ -75,7 +75,8 @@ def roll(t: Tensor, shift: int, axis: int = 0, capsule: Sequence[int] | None = N
     t: (…, D). For a capsule of several dimensions give its shape, `capsule` with product D, and the
     axis of it along which to roll.
     """
-    return roll_each(t, torch.full(t.shape[:-1], shift, device=t.device), axis, capsule)
+    capsule = tuple(capsule or t.shape[-1:])
+    return t.unflatten(-1, capsule).roll(shift, axis - len(capsule)).flatten(-len(capsule))
 
 
 def roll_each(t: Tensor, shifts: Tensor, axis: int = 0, capsule: Sequence[int] | None = None) -> Tensor:

@@ -16,9 +16,10 @@ from tvae_core.devices import choose_device
 from tvae_core.draws import generator
 from tvae_core.evaluation import BATCH, chance, evaluate
 from tvae_core.experiments import Experiment
+from tvae_core.files import write_json
 from tvae_core.model import TVAE
 from tvae_core.paths import DATA, RUNS
-from tvae_core.runs import Run, find_run, provenance, write_json
+from tvae_core.runs import Run, find_run, provenance
 from tvae_core.tracking import Tracker, require_tracking
 
 CHECKPOINT_SECONDS = 60
@@ -101,13 +102,21 @@ class Trainer:
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.step, self.seconds, self.history = (progress[k] for k in ("step", "seconds", "history"))
         log.info("going on from step %d of %d", self.step, self.total)
+        torch.set_num_threads(progress["threads"])  # sums round differently on another number of them
+        if self.device.type != progress["device"]:
+            log.warning("begun on %s, so this is no longer one run bit for bit", progress["device"])
 
-    def save(self) -> None:
-        """Write the checkpoint from which training goes on as if it had never stopped."""
+    def save(self, final: bool = False) -> None:
+        """Write the checkpoint from which training goes on as if it had never stopped.
+
+        The final one leaves the optimizer's state out, which no step will need.
+        """
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()} | {"terms": self.terms}
-        for index, state in self.optimizer.state_dict()["state"].items():
+        for index, state in () if final else self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items() if v is not None}
-        self.run.save_checkpoint(tensors, step=self.step, seconds=self.seconds, history=self.history)
+        progress = {"step": self.step, "seconds": self.seconds, "history": self.history}
+        on = {"device": self.device.type, "threads": torch.get_num_threads()}
+        self.run.save_checkpoint(tensors, **progress, **on)
 
     def batch_index(self, order: Tensor) -> Tensor:
         """The members of this step's batch, from the epoch's order."""
@@ -225,11 +234,10 @@ def _train_and_measure(run: Run, device: torch.device, data: Path, progress: boo
     results = {
         "trained": evaluate(trainer.model.eval(), **measure),
         "untrained": evaluate(run.exp.build_model(run.seed).to(device), **measure),
-        "chance": chance(run.exp, run.seed, data),
+        "chance": chance(run.exp, run.seed, device, data),
     }
     write_json(run.folder / "history.json", trainer.history)
     source = run.exp.load_images(data).source
     write_json(run.folder / "provenance.json", provenance(device, source, trainer.seconds))
     write_json(run.folder / "results.json", results)
-    # Only now: until the run is complete, the checkpoint must be one that training can go on from.
-    run.save_checkpoint({f"model.{k}": v for k, v in trainer.model.state_dict().items()}, step=trainer.step)
+    trainer.save(final=True)  # only now: until the run is complete, training must be able to go on
