@@ -206,6 +206,15 @@ def test_is_circulant_against_literal_loops(changes):
     assert not is_circulant(one) and not literally_circulant(one)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_w_that_moves_along_one_axis_alone_is_not_circulant(axis):
+    w = torch.zeros(5, 4, 5, 4)
+    for r, c in itertools.product(range(5), range(4)):
+        w[r, c, r, c] = (r, c)[axis]  # the same along the other axis, not along this one
+    one = Topography("", "", w.view(20, 20), (5, 4), ("frame l", "unit d"))
+    assert not is_circulant(one) and not literally_circulant(one)
+
+
 def test_neighbourhoods_at_the_border_wrap_round():
     names, site = ["bubbles_mnist", "tvae_Lpartial_dsprites"], (14, 14)
     drawn = [topography(name) for name in names]

@@ -86,7 +86,7 @@ def test_t_of_l0_is_blind_to_what_is_held_out_and_to_nothing_else(partial, monke
 
 
 def test_torus_panels_against_literal_loops(tmp_path):
-    run = untrained("tvae_2d_mnist", tmp_path, mu_init=1.0)
+    run = untrained("tvae_2d_mnist", tmp_path, mu_init=0.0)
     model = run.load_model()
     drivers, classes, samples = torus_panels(run, model, samples=3)
     sequences = run.exp.build_sequences("test", run.seed)
