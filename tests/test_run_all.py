@@ -58,7 +58,7 @@ def available(tmp_path):
         (["--only", "fig3,fig44"], ["'fig44'", "fig3, fig4", "did you mean 'fig4'?"]),
         (["--set", "setps=4"], ["fig3", "'setps'", "steps, share", "did you mean 'steps'?"]),
         (["--set", "steps=many"], ["'steps'", "int", "'many'"]),
-        (["--set", "steps"], ["'steps'", "KEY=VALUE"]),
+        (["--set", "steps"], ["'steps'", "key=value"]),
         (["--set", "scale=quick"], ["'scale'", "option"]),
         (["--set", "experiments=['tvae_Lpart_mnist']"], ["did you mean 'tvae_Lpartial_mnist'?"]),
         (["--seeds", "1,two"], ["seed 'two'", "whole number from 0"]),

@@ -94,6 +94,21 @@ def test_every_experiment_fits_saves_and_reloads(name, data, tmp_path, monkeypat
     assert measured["nll"] == pytest.approx(run.results["trained"]["nll"], rel=1e-6)
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Ctrl-C is heard, also where the tests run in the background of a script and would ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_what_is_to_be_ignored_stays_ignored():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with train.Interruption() as held:
+        signal.raise_signal(signal.SIGINT)
+    assert not held.requested
+
+
 @pytest.fixture
 def few(monkeypatch):
     """28 digits: an epoch of 16 is four steps of four, and a row of history falls due at every second."""

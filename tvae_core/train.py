@@ -54,9 +54,8 @@ class Interruption:
     def __enter__(self) -> "Interruption":
         self.requested = False
         main = threading.current_thread() is threading.main_thread()
-        self._before = (
-            {s: signal.signal(s, self._note) for s in (signal.SIGINT, signal.SIGTERM)} if main else {}
-        )
+        heard = [s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) is not signal.SIG_IGN]
+        self._before = {s: signal.signal(s, self._note) for s in heard} if main else {}
         return self
 
     def _note(self, number: int, _: FrameType | None) -> None:
