@@ -173,7 +173,8 @@ def test_images_are_those_that_the_factors_name(sprites, n_frames, varied):
 
 @pytest.mark.parametrize("n_frames, length", [(18, 30), (15, 32), (15, 15), (15, 0), (7, 30)])
 def test_lengths_that_do_not_fit_are_refused(sprites, n_frames, length):
-    with pytest.raises(ValueError, match=f"max_transform_len is {length}, but must be a multiple"):
+    wrong = f"max_transform_len is {length}, but must be a multiple"
+    with pytest.raises(ValueError, match=f"n_transforms is {n_frames}, but" if 15 % n_frames else wrong):
         SpriteSequences(sprites, "train", 1, n_frames, length)
 
 

@@ -149,7 +149,7 @@ def test_a_full_diagonal_window_rolls_exactly(exp):
 @pytest.mark.parametrize("boundary", ["zero", "edge", "circular"])
 @pytest.mark.parametrize("capsule", [(18,), (3, 6), (2, 3, 3)])
 def test_capsules_of_several_dimensions_and_boundaries(capsule, boundary):
-    exp = SHORT.having(capsule=capsule, boundary=boundary, n_transforms=4)
+    exp = SHORT.having(capsule=capsule, boundary=boundary, n_transforms=5)
     z, u = draw(exp, c=2)
 
     def along(axis, a, e):

@@ -235,6 +235,7 @@ OTHER = {
     "likelihood": "gaussian",
     "optimizer": "adamw",
     "precision": "bfloat16",
+    "kl_floor": 0.5,
     "n_caps": 2,
     "cap_dim": 4,
     "max_steps": 3,

@@ -18,6 +18,9 @@ def require(value: str, allowed: Iterable[str], what: str) -> str:
     raise ValueError(f"{what} {value!r} is not one of {', '.join(names)}{hint}")
 
 
+_SPELT = {type(None): "None", bool: "bool, True or False", tuple[int, ...]: "tuple, such as (9, 9)"}
+
+
 def require_types(options: object) -> None:
     """ValueError for the first attribute that is not of the type its annotation names.
 
@@ -29,8 +32,11 @@ def require_types(options: object) -> None:
         hints = get_args(hint) if isinstance(hint, UnionType) else (hint,)
         kinds = {get_origin(h) or h for h in hints}
         kinds |= {int} if float in kinds else set()
+        if tuple in kinds and type(value) is list:  # as JSON has it
+            value = tuple(value)
+            object.__setattr__(options, option, value)
         if type(value) not in kinds:
-            wanted = " or ".join("None" if h is type(None) else h.__name__ for h in hints)
+            wanted = " or ".join(_SPELT.get(h, getattr(h, "__name__", str(h))) for h in hints)
             raise ValueError(f"{option} is {value!r}, but must be of type {wanted}")
         if float in kinds and type(value) is int:
             object.__setattr__(options, option, float(value))  # 30 and 30.0 are one value

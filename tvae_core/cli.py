@@ -9,10 +9,10 @@ from pathlib import Path
 
 from tvae_core.choices import read_setting, require
 from tvae_core.devices import choose_device
-from tvae_core.experiments import EXPERIMENTS, Experiment, default_scale
+from tvae_core.experiments import EXPERIMENTS, Experiment
 from tvae_core.paths import DATA, RUNS
 from tvae_core.runs import Run
-from tvae_core.scales import SCALES
+from tvae_core.scales import SCALES, default_scale
 from tvae_core.train import fit
 
 
@@ -48,7 +48,7 @@ def pick_scale(name: str | None, name_of_device: str) -> str:
     if name is not None:
         return require(name, SCALES, "scale")
     device = choose_device(name_of_device)
-    scale = default_scale(device)
+    scale = default_scale(device.type)
     print(f"scale {scale}, since the device is {device.type} (--scale changes that)", file=sys.stderr)
     return scale
 
@@ -59,7 +59,9 @@ def table(run: Run) -> str:
     lines = [f"{'measure':28}" + "".join(f"{name:>12}" for name in rows)]
     for measure in rows["trained"]:
         values = [row.get(measure) for row in rows.values()]
-        cells = ["–" if v is None else f"{v:,.0f}" if abs(v) >= 1000 else f"{v:.2f}" for v in values]
+        cells = [
+            "–" if v is None else f"{v:,.0f}" if v == int(v) or abs(v) >= 1000 else f"{v:.2f}" for v in values
+        ]
         lines.append(f"{measure:28}" + "".join(f"{cell:>12}" for cell in cells))
     return "\n".join(lines)
 
@@ -100,6 +102,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"tvae: {str(stop) or 'stopped while measuring; ask again to go on'}", file=sys.stderr)
         return 130
     print(table(run))
-    print(f"nats a frame (E_eq: a sequence), log p with −log n; data: {run.provenance['data']}")
+    print(
+        f"nats a frame (E_eq: a sequence), log p with −log n; – not defined; data: {run.provenance['data']}"
+    )
     print(run.folder)
     return 0

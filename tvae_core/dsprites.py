@@ -202,12 +202,12 @@ class SpriteSequences:
         device: torch.device | str = "cpu",
     ):
         require(split, SPLITS, "split")
+        if 15 % n_frames:
+            raise ValueError(f"n_transforms is {n_frames}, but dSprites have 15 frames, or 5, 3 or 1 of them")
         stride, rest = divmod(max_transform_len, 2 * n_frames)
         if rest or not 2 <= max_transform_len <= 30:
-            raise ValueError(
-                f"max_transform_len is {max_transform_len}, but must be a multiple of "
-                f"2 x n_transforms = {2 * n_frames} and at most 30"
-            )
+            allowed = f"a multiple of 2 x n_transforms = {2 * n_frames} and at most 30"
+            raise ValueError(f"max_transform_len is {max_transform_len}, but must be {allowed}")
         self.n_frames = n_frames
         self.packed = sprites.packed.to(device)
         scales = SIZES[-1]

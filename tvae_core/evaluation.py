@@ -70,8 +70,9 @@ def per_sequence(
     if exp.n_transforms > 1:
         values["e_eq"] = metrics.equivariance_error(out.t)
         values |= rolled(model, exp, batch.x, model.latents(batch.x))
-        at_means = rolled(model, exp, batch.x, model.latents_at_means(batch.x))
-        values |= {f"{name}_at_means": value for name, value in at_means.items()}
+        if model.grouper:
+            at_means = rolled(model, exp, batch.x, model.latents_at_means(batch.x))
+            values |= {f"{name}_at_means": value for name, value in at_means.items()}
     return values, out.t
 
 
@@ -89,11 +90,12 @@ def evaluate(
     """One row of a table: every measure of the model on the test split of its experiment.
 
     Returns the means over `n_sequences` sequences, None where a measure is not defined (E_eq and rolls of
-    single frames, rolls into held-out frames where there are none). In nats a frame, at posterior draws:
-    nll, kl_z, kl_u, elbo, log_p_sequence and log_p_per_frame (metrics.importance_sampled). At posterior
-    draws: e_eq (metrics.equivariance_error) and, by factor, capcorr_first and capcorr_nearest
-    (metrics.capsule_correlation). In nats a frame, without posterior noise: reconstruction, roll_seen and
-    roll_held_out at E[z] and E[u²] (TVAE.latents), and the same three with `_at_means` at E[z] and E[u].
+    single frames, rolls into held-out frames where there are none, E[u] without u). In nats a frame, at
+    posterior draws: nll, kl_z, kl_u, elbo, log_p_sequence and log_p_per_frame
+    (metrics.importance_sampled). At posterior draws: e_eq (metrics.equivariance_error) and, by factor,
+    capcorr_first and capcorr_nearest (metrics.capsule_correlation). In nats a frame, without posterior
+    noise: reconstruction, roll_seen and roll_held_out at E[z] and E[u²] (TVAE.latents), and the same three
+    with `_at_means` at E[z] and E[u].
     """
     device = next(model.parameters()).device
     seed = exp.seed if seed is None else seed

@@ -19,6 +19,7 @@ from tvae_core.mnist import Digits, DigitSequences
 from tvae_core.model import TVAE
 from tvae_core.paths import DATA
 from tvae_core.scales import QUICK_DATA, SCALES
+from tvae_core.sequences import SOURCES
 from tvae_core.torus import BOUNDARIES, embed, offsets, window
 
 DATA_KINDS = ("mnist", "mnist_dual", "mnist_perspective", "mnist_grey", "dsprites")
@@ -81,16 +82,15 @@ class Experiment:
             value = getattr(self, option)
             if value or option != "test_data":
                 require(value, allowed, option)
-        for option in _AT_LEAST_ONE:
+        for option, (least, most) in _RANGES.items():
             value = getattr(self, option)
-            if value is not None and value < 1:
-                raise ValueError(f"{option} is {value}, but must be at least 1")
-        if self.n_off_diag is not None and self.n_off_diag < 0:
-            raise ValueError(f"n_off_diag is {self.n_off_diag}, but must be at least 0, or None")
+            if value is not None and not least <= value <= most:
+                bound = f"at least {least}" if value < least else f"at most {most}"
+                raise ValueError(f"{option} is {value}, but must be {bound}")
         if self.test_data and not {self.data, self.test_data} <= _COLOURED:
             raise ValueError(f"test_data is {self.test_data!r}, which cannot be had of {self.data!r}")
         for option in ("lr", "eps"):
-            if getattr(self, option) <= 0:
+            if not getattr(self, option) > 0:  # so that nan is refused too
                 raise ValueError(f"{option} is {getattr(self, option)}, but must be above 0")
         frames = {"mnist_grey": 1, "dsprites": self.n_transforms}.get(self.data, mnist.N_FRAMES)
         if self.n_transforms != frames:
@@ -99,7 +99,9 @@ class Experiment:
             raise ValueError(f"capsule {self.capsule} does not have cap_dim = {self.cap_dim} units")
         rank = {"none": None, "capsules": 2, "lattice": len(self.capsule_shape)}[self.topography]
         if rank is not None and len(self.group_kernel) != rank:
-            raise ValueError(f"group_kernel {self.group_kernel} needs {rank} lengths for {self.topography}")
+            raise ValueError(f"group_kernel is {self.group_kernel}, but must have {rank} lengths")
+        if self.topography == "capsules" and self.group_kernel[0] > self.n_transforms:
+            raise ValueError(f"group_kernel is {self.group_kernel}, but there are {self.n_transforms} frames")
 
     @property
     def capsule_shape(self) -> tuple[int, ...]:
@@ -188,6 +190,7 @@ _LABELS = ("name", "shows", "scale")
 _COLOURED = {"mnist", "mnist_dual", "mnist_perspective"}
 _CHOICES = {
     "data": DATA_KINDS,
+    "source": SOURCES,
     "test_data": DATA_KINDS,
     "topography": TOPOGRAPHIES,
     "boundary": BOUNDARIES,
@@ -195,10 +198,16 @@ _CHOICES = {
     "optimizer": OPTIMIZERS,
     "precision": PRECISIONS,
 }
-_AT_LEAST_ONE = (
+_COUNTS = (
     *("n_caps", "cap_dim", "n_transforms", "batch_size", "max_epochs", "max_steps", "eval_epochs"),
     *("n_is_samples", "max_transform_len", "eval_sequences"),
 )
+_RANGES = {
+    **dict.fromkeys(_COUNTS, (1, float("inf"))),
+    **dict.fromkeys(("kl_floor", "kl_hold", "kl_ramp"), (0, 1)),
+    "n_off_diag": (0, float("inf")),
+    "seed": (0, 2**32 - 1),
+}
 
 _DSPRITES = {"data": "dsprites", "n_caps": 15, "cap_dim": 15, "n_transforms": 15}
 _TORUS = {"data": "mnist_grey", "n_caps": 1, "cap_dim": 324, "n_transforms": 1, "capsule": (18, 18)}
@@ -232,11 +241,6 @@ def _rows() -> list[Experiment]:
         exp("tvae_Lpartial_perspective_mnist", "Figure 22", data="mnist_perspective"),
         exp("tvae_Lpartial_rotcolor_mnist", "Figure 23", data="mnist_dual"),
     ]
-
-
-def default_scale(device: torch.device) -> str:
-    """`paper` with a CUDA GPU, `quick` without."""
-    return "paper" if device.type == "cuda" else "quick"
 
 
 EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType({row.name: row for row in _rows()})

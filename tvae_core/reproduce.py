@@ -26,10 +26,10 @@ from tvae_core.request import Request, read_request
 GRACE = 15  # seconds that jobs get to end by themselves
 # Ends a group of processes when its standard input closes, as it also does when the writer is killed.
 _WATCH = """
-import os, signal, sys
+import contextlib, os, signal, sys
 sys.stdin.read()
-try: os.killpg(int(sys.argv[1]), signal.SIGKILL)
-except ProcessLookupError: pass
+with contextlib.suppress(ProcessLookupError):
+    os.killpg(int(sys.argv[1]), signal.SIGKILL)
 """
 
 
@@ -164,6 +164,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"run_all.sh: another call is at work in {HOME}", file=sys.stderr)
     except ValueError as error:
         print(f"run_all.sh: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"run_all.sh: {error}", file=sys.stderr)
+        return 1
     return 2
 
 

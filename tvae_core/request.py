@@ -9,9 +9,9 @@ import torch
 
 from tvae_core.choices import read_setting, require
 from tvae_core.devices import choose_device
-from tvae_core.experiments import EXPERIMENTS, default_scale
+from tvae_core.experiments import EXPERIMENTS
 from tvae_core.notebooks import Notebook
-from tvae_core.scales import SCALES
+from tvae_core.scales import SCALES, default_scale
 
 GIVEN = ("scale", "seeds", "device", "runs", "figures")  # parameters with an option or a place of their own
 
@@ -92,7 +92,7 @@ def read_request(arguments: Sequence[str], available: Mapping[str, Notebook]) ->
         return None
     names = list(available) if asked.only is None else [name.strip() for name in asked.only.split(",")]
     chosen = [available[require(name, available, "notebook")] for name in dict.fromkeys(names)]
-    scale = asked.scale or default_scale(choose_device(asked.device))
+    scale = asked.scale or default_scale(choose_device(asked.device).type)
     seeds = [] if asked.seeds is None else [_whole(s, "seed", 0) for s in asked.seeds.split(",")]
     request = Request(
         chosen=chosen,

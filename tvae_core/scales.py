@@ -20,3 +20,8 @@ SCALES: Mapping[str, Mapping[str, object]] = MappingProxyType(
     }
 )
 QUICK_DATA: Mapping[str, Mapping[str, object]] = MappingProxyType({"mnist_grey": {"max_steps": 3000}})
+
+
+def default_scale(device: str) -> str:
+    """`paper` on a CUDA GPU, `quick` on any other kind of device."""
+    return "paper" if device == "cuda" else "quick"

@@ -210,6 +210,7 @@ def fit(
     if run.complete:
         return run
     require_tracking(exp)
+    run.exp.build_sequences("train", run.seed, folder=data)  # refuses what the data cannot be, in time
     run.folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(run.folder / "lock")
     try:
