@@ -156,7 +156,7 @@ def test_capsules_of_several_dimensions_and_boundaries(capsule, boundary):
         return (a, *(e if i == axis else 0 for i in range(len(capsule))))
 
     moves = [[along(axis, a, e) for a, e in shifting(5, 1)] for axis in range(len(capsule))]
-    wanted = literal(z, u, (4, *capsule), moves, 30.0, boundary=boundary)
+    wanted = literal(z, u, (5, *capsule), moves, 30.0, boundary=boundary)
     assert relative_error(exp.build_grouper()(z, u), wanted) < 1e-6
 
 
