@@ -61,8 +61,8 @@ class TVAE(nn.Module):
         self.encoder_u = GaussianEncoder(pixels, capsules, units, logvar_init) if grouper else None
         self.grouper = grouper
         self.decoder = Decoder(capsules, units, self.image_shape)
-        # The official plain VAE carries a mu as well, though t = z has no use for it: kept, so that the
-        # two have the same number of parameters.
+        # The official plain VAE has one parameter more than its networks: a mu, for which t = z has no use.
+        # Kept, so that the two have the same number.
         self.idle_mu = None if grouper else nn.Parameter(torch.zeros(()))
 
     def encode(self, x: Float[Tensor, "B S ch h w"]) -> tuple[Gaussian, Gaussian | None]:

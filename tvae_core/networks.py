@@ -61,7 +61,8 @@ class GaussianEncoder(nn.Module):
 class Decoder(nn.Module):
     """g: t → logits, s → 2s → 3s → pixels, with s = C·D.
 
-    As in the official code the last layer has one bias for each colour channel, not for each pixel.
+    The last layer has one bias for each colour channel, not for each pixel: the reading that agrees with
+    the parameter counts of the official models.
     """
 
     def __init__(self, capsules: int, units: int, image_shape: tuple[int, int, int]):
