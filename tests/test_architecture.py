@@ -16,6 +16,8 @@ LEVELS = [
     "evaluation request runs",
     "comparison refresh tracking",
     "reproduce train",
+    "literal",
+    "bench",
     "explorer gallery report",
     "cli",
 ]

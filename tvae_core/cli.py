@@ -7,9 +7,11 @@ import logging
 import sys
 from pathlib import Path
 
+from tvae_core.bench import bench, bench_lines
 from tvae_core.choices import read_setting, require
 from tvae_core.devices import choose_device
 from tvae_core.experiments import EXPERIMENTS, Experiment
+from tvae_core.files import write_json
 from tvae_core.paths import DATA, RUNS
 from tvae_core.runs import Run
 from tvae_core.scales import SCALES, default_scale
@@ -18,7 +20,11 @@ from tvae_core.train import fit
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line; argparse answers unknown options with exit code 2."""
-    parser = argparse.ArgumentParser("tvae", description="Train, resume or load one experiment")
+    parser = argparse.ArgumentParser(
+        "tvae",
+        description="Train, resume or load one experiment",
+        epilog="tvae bench --help: the speed of this machine",
+    )
     parser.add_argument("--name", help="the experiment, e.g. tvae_Lpartial_mnist")
     parser.add_argument("--scale", help="smoke, quick or paper (default: paper with a CUDA GPU, else quick)")
     parser.add_argument("--seed", type=int, help="default: the experiment's own")
@@ -74,24 +80,69 @@ def _flat(row: dict[str, object]) -> dict[str, int | float | None]:
     return flat
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; exit code 2 with one sentence for a wrong value, 1 for a file or
-    a network that fails, 130 when interrupted."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("tvae_core").setLevel(logging.INFO)
+def parse_bench(arguments: list[str]) -> argparse.Namespace:
+    """The command line of `tvae bench`."""
+    words = "Time a training step, data included, beside the floor that the machine sets"
+    parser = argparse.ArgumentParser("tvae bench", description=words)
+    parser.add_argument("--name", default="tvae_Lpartial_mnist", help="the experiment")
+    parser.add_argument("--scale", default="quick", help="smoke, quick or paper: whose batch and optimizer")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change any option")
+    parser.add_argument("--runs", type=int, default=3, help="measurements of each number; the median counts")
+    parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="where downloaded data lie")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
+    return parser.parse_args(arguments)
+
+
+def run_bench(arguments: list[str]) -> int:
+    """`tvae bench`: print the measurement, and write it if asked to."""
+    options = parse_bench(arguments)
+    if options.runs < 1:
+        raise ValueError(f"--runs is {options.runs}, but must be at least 1")
+    exp = EXPERIMENTS[require(options.name, EXPERIMENTS, "experiment")]
+    exp = changed(exp.scaled(require(options.scale, SCALES, "scale")), options.set)
+    result = bench(exp, device_name=options.device, runs=options.runs, data=options.data)
+    print("\n".join(bench_lines(result)))
+    if options.json:
+        write_json(options.json, result)
+    return 0
+
+
+def run_experiment(arguments: list[str] | None) -> int:
+    """`tvae --name …`: train, resume or load one experiment and print its measures."""
     options = parse(arguments)
     if options.list:
         width = max(map(len, EXPERIMENTS))
         print("\n".join(f"{exp.name:{width}}  {exp.shows}" for exp in EXPERIMENTS.values()))
         return 0
+    exp = EXPERIMENTS[require(options.name, EXPERIMENTS, "experiment")]
+    exp = changed(exp.scaled(pick_scale(options.scale, options.device)), options.set)
+    exp = exp if options.seed is None else exp.having(seed=options.seed)
+    if options.show_config:
+        print(json.dumps(dataclasses.asdict(exp), indent=1))
+        return 0
+    run = fit(exp, None, options.device, options.runs, options.data)
+    print(table(run))
+    print(
+        f"nats a frame (E_eq: a sequence), log p with −log n; – not defined; data: {run.provenance['data']}"
+    )
+    print(run.folder)
+    return 0
+
+
+COMMANDS = {"bench": run_bench}  # by the first word; without one of these it is an experiment
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; exit code 2 with one sentence for a wrong value, 1 for a file or
+    a network that fails, 130 when interrupted."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("tvae_core").setLevel(logging.INFO)
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        exp = EXPERIMENTS[require(options.name, EXPERIMENTS, "experiment")]
-        exp = changed(exp.scaled(pick_scale(options.scale, options.device)), options.set)
-        exp = exp if options.seed is None else exp.having(seed=options.seed)
-        if options.show_config:
-            print(json.dumps(dataclasses.asdict(exp), indent=1))
-            return 0
-        run = fit(exp, None, options.device, options.runs, options.data)
+        if arguments and not arguments[0].startswith("-"):
+            return COMMANDS[require(arguments[0], COMMANDS, "command")](arguments[1:])
+        return run_experiment(arguments)
     except ValueError as error:
         print(f"tvae: {error}", file=sys.stderr)
         return 2
@@ -101,9 +152,3 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         print(f"tvae: {str(stop) or 'stopped while measuring; ask again to go on'}", file=sys.stderr)
         return 130
-    print(table(run))
-    print(
-        f"nats a frame (E_eq: a sequence), log p with −log n; – not defined; data: {run.provenance['data']}"
-    )
-    print(run.folder)
-    return 0

@@ -49,17 +49,15 @@ def affine_frames(images: Images, degrees: PerFrame, scales: PerFrame, hues: Per
     scales as factors; hues in degrees, 180 for red; each (B, S) → (B, S, 3, h, w) in [0, 1].
     Bilinear, zeros outside.
     """
-    b, s = degrees.shape
     h, w = images.shape[-2:]
     theta = torch.deg2rad(degrees)
-    cos, sin = theta.cos() / scales, theta.sin() / scales
-    zero = torch.zeros_like(cos)
+    cos, sin = ((f / scales)[..., None, None] for f in (theta.cos(), theta.sin()))
+    x = torch.linspace(-1, 1, w, device=images.device, dtype=images.dtype)
+    y = torch.linspace(-1, 1, h, device=images.device, dtype=images.dtype).unsqueeze(1)
     aspect = (h - 1) / (w - 1)
     # Target → source: image rows count downwards, so a counter-clockwise turn is undone by this matrix.
-    rows = [cos, -sin * aspect, zero, sin / aspect, cos, zero]
-    matrices = torch.stack(rows, -1).view(b * s, 2, 3)
-    grid = F.affine_grid(matrices, [b * s, 1, h, w], align_corners=True)
-    return colour(_sample(images, grid.view(b, s, h, w, 2)), hues)
+    grid = torch.stack([cos * x - sin * aspect * y, sin / aspect * x + cos * y], -1)
+    return colour(_sample(images, grid), hues)
 
 
 def perspective_matrices(degrees: Float[Tensor, "*batch"], size: int = 28) -> Float[Tensor, "*batch 3 3"]:

@@ -1,0 +1,79 @@
+"""The literal step computes what the library computes, and the bench's rows hang together."""
+
+import json
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from tvae_core import bench, literal
+from tvae_core.cli import main
+from tvae_core.draws import generator
+from tvae_core.experiments import EXPERIMENTS
+
+CPU = torch.device("cpu")
+COUPLED = [e for e in EXPERIMENTS.values() if e.topography == "capsules"]
+
+
+@pytest.mark.parametrize("exp", COUPLED, ids=lambda exp: exp.name)
+def test_a_padded_convolution_gives_the_energy(exp):
+    grouper = exp.build_grouper()
+    u = torch.randn(2, exp.n_transforms, 3, exp.cap_dim)
+    torch.testing.assert_close(literal.literal_energy(grouper, u), grouper.energy(u)[0])
+
+
+@pytest.mark.parametrize("name", ["tvae_Lpartial_mnist", "tvae_Lpartial_dsprites"])
+def test_frame_by_frame_gives_the_batch(name, tmp_path):
+    sequences = EXPERIMENTS[name].having(source="offline").build_sequences("train", 1, folder=tmp_path)
+    index = torch.tensor([3, 5, 11])
+    batch = sequences.batch(index, generator("cpu", 0, "test"))
+    frames = literal.literal_frames(sequences, index, batch)
+    assert (frames - batch.x).abs().max() < 1e-4
+
+
+def test_the_products_are_those_of_every_layer():
+    model = EXPERIMENTS["tvae_Lpartial_mnist"].build_model()
+    counted = FlopCounterMode(display=False)
+    with counted:
+        bench.matrix_products(model, 144, torch.float32)()
+    x = torch.rand(8, 18, 3, 28, 28)
+    real = FlopCounterMode(display=False)
+    with real:
+        (-model(x).elbo.mean()).backward()
+    assert counted.get_total_flops() == real.get_total_flops()
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    monkeypatch.setattr(bench, "milliseconds", lambda step, *_: (step(), 2.0)[1])
+
+
+@pytest.mark.parametrize("name", ["tvae_Lpartial_mnist", "nontvae_dsprites", "tvae_2d_mnist"])
+def test_a_row_follows_from_its_parts(name, brief, tmp_path):
+    exp = EXPERIMENTS[name].scaled("smoke")
+    row = bench.measure(exp, CPU, tmp_path)
+    assert row["floor_ms"] == row["matrix_products_ms"] + row["optimizer_ms"] == 4
+    assert row["ratio"] == 0.5 and row["data_share"] == 1
+    assert row["frames_per_second"] == 1000 * exp.batch_size * exp.n_transforms / 2
+    assert row["peak_memory_bytes"] > 1e8
+
+
+def test_medians_are_taken_number_by_number():
+    rows = [{"name": "a", "ms": 1.0}, {"name": "a", "ms": 9.0}, {"name": "a", "ms": 2.0}]
+    assert bench.medians(rows) == {"name": "a", "ms": 2.0}
+
+
+def test_a_json_file_says_where_it_was_measured(brief, tmp_path, capsys):
+    file = tmp_path / "bench.json"
+    assert main(["bench", "--name", "tvae_L0_mnist", "--scale", "smoke", "--json", str(file)]) == 0
+    written = json.loads(file.read_text())
+    assert {"device", "threads", "torch", "literal_step_ms", "rows"} <= set(written)
+    assert "float32" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--name", "tvae_lhalf"], ["--name", "tvae_L0_mnist", "--device", "tpu"]]
+)
+def test_a_wrong_word_is_refused(arguments, capsys):
+    assert main(["bench", *arguments]) == 2
+    assert "is not one of" in capsys.readouterr().err

@@ -1,0 +1,238 @@
+"""`tvae bench`: a training step beside the floor that the machine sets, and beside the literal way."""
+
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tvae_core.devices import choose_device, choose_precision, describe
+from tvae_core.draws import generator
+from tvae_core.experiments import Experiment
+from tvae_core.grouper import Grouper
+from tvae_core.literal import literal_step
+from tvae_core.model import TVAE
+from tvae_core.paths import DATA
+from tvae_core.runs import Run
+from tvae_core.torus import offsets
+from tvae_core.train import Trainer, build_optimizer
+
+Step = Callable[[], object]
+
+
+def milliseconds(step: Step, device: torch.device, seconds: float = 1.0) -> float:
+    """The median time of a call: two to warm up, then as many as fit the given seconds, at least five."""
+
+    def once() -> float:
+        began = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return 1000 * (time.perf_counter() - began)
+
+    once()
+    repeats = max(5, int(1000 * seconds / once()))
+    return statistics.median(once() for _ in range(repeats))
+
+
+def matrix_products(model: TVAE, frames: int, dtype: torch.dtype) -> Step:
+    """The products of one step and nothing else, on data of the same shapes and type.
+
+    For each linear layer y = x Wᵀ and the gradients of W and x, but not that of the pixels, which nobody
+    needs; for W of the grouper the product with u² and the gradient of u², in float32.
+    """
+    layers = [m for m in model.modules() if isinstance(m, nn.Linear)]
+    weights = [layer.weight.detach().to(dtype) for layer in layers]
+    inputs = [torch.randn(frames, w.shape[1], device=w.device).to(dtype) for w in weights]
+    outputs = [torch.randn(frames, w.shape[0], device=w.device).to(dtype) for w in weights]
+    read_pixels = [encoder.layers[0] for encoder in (model.encoder_z, model.encoder_u) if encoder]
+    inner = [layer not in read_pixels for layer in layers]
+    couplings = list(model.grouper.matrices.detach()) if model.grouper else []
+    energies = [torch.randn(frames * model.capsules * model.units // len(w), len(w)) for w in couplings]
+    energies = [e.to(w.device) for e, w in zip(energies, couplings, strict=True)]
+
+    def step() -> None:
+        for x, w, y, has_gradient in zip(inputs, weights, outputs, inner, strict=True):
+            x @ w.mT
+            y.mT @ x
+            if has_gradient:
+                y @ w
+        for u, w in zip(energies, couplings, strict=True):
+            u @ w.mT
+            u @ w
+
+    return step
+
+
+def optimizer_traffic(exp: Experiment, model: TVAE) -> Step:
+    """The optimizer's step alone, on gradients that are already there."""
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    return build_optimizer(exp, model).step
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the most this process ever held, or on CUDA the most ever allocated there."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+@contextmanager
+def trainer_of(exp: Experiment, device: torch.device, data: Path = DATA) -> Iterator[Trainer]:
+    """A fresh Trainer that leaves nothing behind."""
+    precision = str(choose_precision(exp.precision, device)).removeprefix("torch.")
+    exp = exp.having(precision=precision)
+    with tempfile.TemporaryDirectory(prefix="tvae-bench-") as folder:
+        yield Trainer(Run(exp, exp.seed, Path(folder)), device, data)
+
+
+def measure(exp: Experiment, device: torch.device, data: Path = DATA, seconds: float = 1.0) -> dict:
+    """One row: the step, its parts and its floor in milliseconds, what follows from them, bytes of memory.
+
+    `floor` is `matrix_products` + `optimizer`, `ratio` the step over that. `evaluation` and `traversal`
+    are microseconds a frame, to set beside `training`: one pass at a posterior draw, and one roll of t.
+    """
+    frames = exp.batch_size * exp.n_transforms
+    with trainer_of(exp, device, data) as trainer:
+        model, dtype = trainer.model, trainer.dtype
+        index = trainer.batch_index(trainer.order())
+        g = generator(device, 0, "bench")
+        batch = trainer.sequences.batch(index, g)
+        ms = {
+            "step": milliseconds(lambda: trainer.advance(index), device, seconds),
+            "data": milliseconds(lambda: trainer.sequences.batch(index, g), device, seconds),
+            "matrix_products": milliseconds(matrix_products(model, frames, dtype), device, seconds),
+        }
+        with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            t = model.latents(batch.x)
+            evaluation = milliseconds(lambda: model(batch.x, g), device, seconds)
+            traversal = milliseconds(lambda: model.traverse(t, exp.anchor), device, seconds)
+        # on a copy: random gradients would spoil the model
+        ms["optimizer"] = milliseconds(optimizer_traffic(exp, exp.build_model().to(device)), device, seconds)
+    floor = ms["matrix_products"] + ms["optimizer"]
+    return {
+        "name": exp.name,
+        "precision": str(dtype).removeprefix("torch."),
+        "frames": frames,
+        **{f"{name}_ms": round(value, 3) for name, value in ms.items()},
+        "floor_ms": round(floor, 3),
+        "ratio": round(ms["step"] / floor, 3),
+        "data_share": round(ms["data"] / ms["step"], 4),
+        "frames_per_second": round(1000 * frames / ms["step"]),
+        "training_us_per_frame": round(1000 * ms["step"] / frames, 1),
+        "evaluation_us_per_frame": round(1000 * evaluation / frames, 1),
+        "traversal_us_per_frame": round(1000 * traversal / frames, 1),
+        "peak_memory_bytes": peak_memory(device),
+    }
+
+
+def reference(exp: Experiment, device: torch.device, data: Path = DATA) -> float:
+    """Milliseconds of the literal step (tvae_core.literal)."""
+    with trainer_of(exp.having(precision="float32"), device, data) as trainer:
+        index = trainer.batch_index(trainer.order())
+        return milliseconds(literal_step(trainer, index), device)
+
+
+def medians(rows: Sequence[dict]) -> dict:
+    """The median of every number over several runs of the same measurement."""
+    first = rows[0]
+    numbers = {key for key, value in first.items() if not isinstance(value, str)}
+    return {k: statistics.median(row[k] for row in rows) if k in numbers else v for k, v in first.items()}
+
+
+def bench(
+    exp: Experiment,
+    precisions: Sequence[str] = ("float32", "auto"),
+    device_name: str = "auto",
+    runs: int = 3,
+    data: Path = DATA,
+) -> dict[str, object]:
+    """Each precision measured `runs` times in turn (medians), the literal step, and where it was measured.
+
+    Raises ValueError for a device that is not there.
+    """
+    device = choose_device(device_name)
+    names = dict.fromkeys(str(choose_precision(p, device)).removeprefix("torch.") for p in precisions)
+    variants = [exp.having(precision=name) for name in names]
+    # in turn, so that what else the machine does meets all of them
+    measured = [[measure(variant, device, data) for variant in variants] for _ in range(runs)]
+    rows = [medians(of) for of in zip(*measured, strict=True)]
+    literal = reference(exp, device, data)
+    for row in rows:
+        row["faster_than_literal"] = round(literal / row["step_ms"], 2)
+    return {
+        "device": describe(device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "runs": runs,
+        "literal_step_ms": round(literal, 1),
+        "rows": rows,
+    }
+
+
+def bench_lines(result: dict) -> list[str]:
+    """The measurement in words and columns."""
+    columns = ("step", "floor", "matrix_products", "optimizer", "data")
+    lines = [f"{result['rows'][0]['name']} on {result['device']}, {result['threads']} threads"]
+    lines.append(f"{'milliseconds':10}  " + "".join(f"{name:>17}" for name in columns) + "  ratio   frames/s")
+    for row in result["rows"]:
+        cells = "".join(f"{row[f'{name}_ms']:17.1f}" for name in columns)
+        lines.append(f"{row['precision']:12}{cells}  {row['ratio']:5.2f} {row['frames_per_second']:10,}")
+    lines.append(f"literal step {result['literal_step_ms']:.1f} ms, float32")
+    for row in result["rows"]:
+        each = ", ".join(
+            f"{k} {row[f'{k}_us_per_frame']:.0f}" for k in ("training", "evaluation", "traversal")
+        )
+        lines.append(
+            f"{row['precision']}: {row['faster_than_literal']:.1f} times faster than the literal step, "
+            f"data {row['data_share']:.1%} of the step, µs a frame: {each}; "
+            f"peak memory {row['peak_memory_bytes'] / 2**20:,.0f} MiB"
+        )
+    return lines
+
+
+AXES = {  # what is varied, around 8 sequences of 18 frames and 18 capsules of 18 units
+    "batch": (1, 2, 4, 8, 16, 32),
+    "frames": (3, 6, 9, 18, 36),
+    "capsules": (3, 6, 9, 18, 36),
+    "units": (6, 9, 18, 36),
+    "K": (1, 3, 7, 13, 25),
+}
+
+
+def cost(device: torch.device, batch=8, frames=18, capsules=18, units=18, K=3, seconds: float = 0.5) -> float:
+    """Milliseconds of a step in float32 on random MNIST-sized frames, for a shifting capsule of L = S/3."""
+    kernel = max(1, 2 * frames // 3)
+    steps = [offsets(kernel, kernel, K // 2)]
+    model = TVAE((3, 28, 28), capsules, units, Grouper((frames, units), steps)).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=device.type in ("cpu", "cuda"))
+    x = torch.rand(batch, frames, 3, 28, 28, device=device)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        (-model(x).elbo.mean()).backward()
+        optimizer.step()
+
+    return milliseconds(step, device, seconds)
+
+
+def scaling(device_name: str = "auto", seconds: float = 0.5) -> dict[str, list[tuple[int, float]]]:
+    """How the cost of a step grows along each of AXES: pairs of size and milliseconds.
+
+    Frames and batch should cost in proportion (once they outweigh the optimizer's traffic), capsules and
+    units with the square (the layers are s × s with s = C·D), K nothing (W is a matrix whatever it couples).
+    Raises ValueError for a device that is not there.
+    """
+    device = choose_device(device_name)
+    return {
+        axis: [(size, cost(device, **{axis: size}, seconds=seconds)) for size in sizes]
+        for axis, sizes in AXES.items()
+    }
