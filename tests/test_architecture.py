@@ -11,10 +11,10 @@ ROOMS = sorted(Path(tvae_core.__file__).parent.glob("[!_]*.py"))
 LEVELS = [
     "choices download draws dsprites_archive files losses paths scales sequences torus warps",
     "devices dsprites grouper metrics mnist networks notebooks style",
-    "figures model schematic tables",
+    "curves figures model schematic tables",
     "experiments",
     "evaluation request runs",
-    "comparison refresh tracking",
+    "comparison live refresh tracking",
     "reproduce train",
     "literal",
     "bench",

@@ -34,6 +34,7 @@ RC = {
     "axes.titlesize": BODY,
     "axes.titlelocation": "left",
     "axes.labelsize": SMALL,
+    "legend.fontsize": SMALL,
     "xtick.labelsize": SMALL,
     "ytick.labelsize": SMALL,
     "xtick.color": MUTED,

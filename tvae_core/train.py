@@ -17,6 +17,7 @@ from tvae_core.draws import generator
 from tvae_core.evaluation import BATCH, chance, evaluate
 from tvae_core.experiments import Experiment
 from tvae_core.files import write_json
+from tvae_core.live import Live
 from tvae_core.model import TVAE
 from tvae_core.paths import DATA, RUNS
 from tvae_core.runs import Run, find_run, provenance
@@ -169,10 +170,15 @@ class Trainer:
         nll, elbo = (totals / n).tolist()
         return {"validation_nll": nll, "validation_elbo": elbo}
 
+    def live(self, progress: bool) -> Live:
+        """What a notebook shows meanwhile: the first sequence of the validation split."""
+        g = generator(self.device, 0, "live")
+        return Live(self.exp, self.validation.batch(torch.tensor([0], device=self.device), g), progress)
+
     def train(self, progress: bool) -> None:
         """All steps that are left; an interruption leaves a checkpoint and raises KeyboardInterrupt."""
         tracker = Tracker(self.run, self.step, self.total, self.seconds, progress)
-        order = self.order()
+        order, live = self.order(), self.live(progress)
         with tracker, Interruption() as interruption:
             while self.step < self.total:
                 if self.step % self.steps_per_epoch == 0:
@@ -181,6 +187,7 @@ class Trainer:
                 tracker.bar.update()
                 if self.step % LOG_STEPS == 0 or self.step == self.total:
                     tracker.show(self.note())
+                    live.look(self.model, self.history, tracker.seconds)
                 self.seconds = tracker.seconds
                 due = tracker.saved_ago > CHECKPOINT_SECONDS
                 if due or interruption.requested or self.step == self.total:
