@@ -202,12 +202,27 @@ def test_a_forward_pass_depends_on_the_generator_alone():
     assert torch.equal(model(x, seeded()).t, first.t) and not torch.equal(model(x, seeded(1)).t, first.t)
 
 
-def test_logvar_init_widens_the_posterior_only():
-    a, b = SMALL.build_model(), SMALL.having(logvar_init=-3.0).build_model()
+def test_the_start_of_u_moves_its_posterior_only():
+    a, b = SMALL.build_model(), SMALL.having(u_mean_init=0.7, u_logvar_init=-3.0).build_model()
     x = images(SMALL)
-    for before, after in zip(a.encode(x), b.encode(x), strict=True):
-        torch.testing.assert_close(after.mean, before.mean)
-        torch.testing.assert_close(after.logvar, before.logvar - 3)
+    (z, u), (z_moved, u_moved) = a.encode(x), b.encode(x)
+    torch.testing.assert_close(z_moved, z)
+    torch.testing.assert_close(u_moved.mean, u.mean + 0.7)
+    torch.testing.assert_close(u_moved.logvar, u.logvar - 3)
+
+
+@pytest.mark.parametrize("name", [e.name for e in EXPERIMENTS.values() if e.topography != "none"])
+def test_a_centred_decoder_is_the_same_with_another_bias(name):
+    exp = EXPERIMENTS[name]
+    plain, centred = exp.build_model(), exp.having(centred=True).build_model()
+    first = centred.decoder.layers[0][0]
+    t = 5 + torch.randn(1, exp.n_transforms, exp.n_caps, exp.cap_dim)
+    with torch.no_grad():
+        first.bias += centred.decoder.centre * first.weight.sum(1)
+        torch.testing.assert_close(centred.logits(t), plain.logits(t), rtol=1e-4, atol=1e-4)
+    assert centred.decoder.centre == pytest.approx(
+        exp.mu_init / (exp.build_grouper().matrices[0].sum(1)[0] + exp.eps).sqrt().item()
+    )
 
 
 def test_an_unknown_likelihood_is_refused():

@@ -15,7 +15,7 @@ from tvae_core import evaluation, files, mnist, train
 from tvae_core.experiments import EXPERIMENTS, SCALES, Experiment
 from tvae_core.mnist import Digits
 from tvae_core.runs import Run, find_run, identity
-from tvae_core.train import Trainer, build_optimizer, fit, kl_weight, learning_rate
+from tvae_core.train import Trainer, build_optimizer, fit, kl_weights, learning_rate
 
 MEASURES = {"nll", "kl_z", "kl_u", "elbo", "log_p_sequence", "log_p_per_frame", "reconstruction", "e_eq"}
 MEASURES |= {"roll_seen", "roll_held_out", "capcorr_first", "capcorr_nearest", "n_sequences"}
@@ -236,6 +236,7 @@ OTHER = {
     "optimizer": "adamw",
     "precision": "bfloat16",
     "kl_floor": 0.5,
+    "kl_floor_z": 0.5,
     "n_caps": 2,
     "cap_dim": 4,
     "max_steps": 3,
@@ -296,14 +297,21 @@ def test_untrained_and_chance_rows(few, data, tmp_path):
 @pytest.mark.parametrize(
     "done, weight", [(0, 0.02), (0.3, 0.02), (0.6, 0.02), (0.75, 0.51), (0.9, 1.0), (1.0, 1.0)]
 )
-def test_kl_weight_of_quick(done, weight):
+def test_kl_weights_rise(done, weight):
     exp = EXPERIMENTS["tvae_Lpartial_mnist"].having(kl_floor=0.02, kl_hold=0.6, kl_ramp=0.3)
-    assert kl_weight(exp, round(1000 * done), 1000) == pytest.approx(weight)
+    assert kl_weights(exp, round(1000 * done), 1000) == pytest.approx((weight, weight))
+    apart = exp.having(kl_floor_z=1.0)
+    assert kl_weights(apart, round(1000 * done), 1000) == pytest.approx((1.0, weight))
+
+
+def test_the_plain_vae_has_one_kl_weight():
+    exp = EXPERIMENTS["nontvae_mnist"].having(kl_floor=0.02, kl_floor_z=1.0, kl_hold=0.5)
+    assert kl_weights(exp, 0, 10)[0] == 0.02
 
 
 def test_a_kl_weight_without_ramp_jumps():
     exp = EXPERIMENTS["tvae_Lpartial_mnist"].having(kl_floor=0.1, kl_hold=0.5)
-    assert [kl_weight(exp, step, 10) for step in (0, 4, 5, 9)] == [0.1, 0.1, 1.0, 1.0]
+    assert [kl_weights(exp, step, 10)[1] for step in (0, 4, 5, 9)] == [0.1, 0.1, 1.0, 1.0]
 
 
 def test_learning_rates():
@@ -329,6 +337,7 @@ def test_paper_scale_is_the_protocol(name):
         "momentum": 0.9,
         "cosine": False,
         "kl_floor": 1.0,
+        "kl_floor_z": None,
         "kl_hold": 0.0,
         "kl_ramp": 0.0,
         "precision": "float32",
@@ -338,7 +347,9 @@ def test_paper_scale_is_the_protocol(name):
         "mu_init": 10.0 if torus else 30.0,
         "eps": 1e-3 if name == "tvae_L0_dsprites" else 1e-6,
         "likelihood": "bernoulli",
-        "logvar_init": 0.0,
+        "u_mean_init": 0.0,
+        "u_logvar_init": 0.0,
+        "centred": False,
         "boundary": "circular",
         "trainable_w": False,
         "source": "auto",
@@ -346,7 +357,7 @@ def test_paper_scale_is_the_protocol(name):
     assert {option: getattr(exp, option) for option in protocol} == protocol
     assert exp == EXPERIMENTS[name]
     for step in (0, 1, 500, 999):
-        assert kl_weight(exp, step, 1000) == 1.0 and learning_rate(exp, step, 1000) == 1e-4
+        assert kl_weights(exp, step, 1000) == (1.0, 1.0) and learning_rate(exp, step, 1000) == 1e-4
     optimizer = build_optimizer(exp, exp.build_model())
     assert type(optimizer) is torch.optim.SGD
     group = optimizer.param_groups[0]

@@ -56,7 +56,9 @@ class Experiment:
     mu_init: float = 30.0
     eps: float = 1e-6
     likelihood: str = "bernoulli"
-    logvar_init: float = 0.0  # added to the encoders' initial log-variance
+    u_mean_init: float = 0.0  # added to the initial mean and log-variance of q(u|x)
+    u_logvar_init: float = 0.0
+    centred: bool = False  # the decoder sees t less its value at the start (networks.Decoder)
 
     seed: int = 1
     batch_size: int = 8  # sequences
@@ -66,7 +68,8 @@ class Experiment:
     lr: float = 1e-4
     momentum: float = 0.9  # of SGD
     cosine: bool = False  # learning rate falls to 0 along a cosine instead of staying constant
-    kl_floor: float = 1.0  # KL weight of the first `kl_hold` of the steps, …
+    kl_floor: float = 1.0  # weight of the KL terms in the first `kl_hold` of the steps, …
+    kl_floor_z: float | None = None  # … that of KL(z) beside a KL(u), if it is another, …
     kl_hold: float = 0.0
     kl_ramp: float = 0.0  # … rising to 1 over the next `kl_ramp` of them
     precision: str = "float32"
@@ -169,7 +172,9 @@ class Experiment:
                 self.cap_dim,
                 self.build_grouper(),
                 self.likelihood,
-                self.logvar_init,
+                self.u_mean_init,
+                self.u_logvar_init,
+                self.centred,
             )
 
     def scaled(self, scale: str) -> "Experiment":
@@ -204,7 +209,7 @@ _COUNTS = (
 )
 _RANGES = {
     **dict.fromkeys(_COUNTS, (1, float("inf"))),
-    **dict.fromkeys(("kl_floor", "kl_hold", "kl_ramp"), (0, 1)),
+    **dict.fromkeys(("kl_floor", "kl_floor_z", "kl_hold", "kl_ramp"), (0, 1)),
     "n_off_diag": (0, float("inf")),
     "seed": (0, 2**32 - 1),
 }

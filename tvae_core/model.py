@@ -1,5 +1,6 @@
 """The Topographic VAE: encode, group, decode, and what follows from them."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -50,20 +51,34 @@ class TVAE(nn.Module):
         units: int,
         grouper: Grouper | None = None,
         likelihood: str = "bernoulli",
-        logvar_init: float = 0.0,
+        u_mean_init: float = 0.0,
+        u_logvar_init: float = 0.0,
+        centred: bool = False,
     ):
-        """image_shape: (channels, height, width). Raises ValueError for an unknown likelihood."""
+        """image_shape: (channels, height, width). Raises ValueError for an unknown likelihood.
+
+        u_mean_init, u_logvar_init: where q(u|x) begins; centred: the decoder sees t less its value at
+        z = 0 and the u² of that beginning (networks.Decoder).
+        """
         super().__init__()
         self.image_shape, self.capsules, self.units = tuple(image_shape), capsules, units
         self.likelihood = require(likelihood, LIKELIHOODS, "likelihood")
         pixels = torch.Size(image_shape).numel()
-        self.encoder_z = GaussianEncoder(pixels, capsules, units, logvar_init)
-        self.encoder_u = GaussianEncoder(pixels, capsules, units, logvar_init) if grouper else None
+        start = u_mean_init, u_logvar_init
+        self.encoder_z = GaussianEncoder(pixels, capsules, units)
+        self.encoder_u = GaussianEncoder(pixels, capsules, units, *start) if grouper else None
         self.grouper = grouper
-        self.decoder = Decoder(capsules, units, self.image_shape)
+        centre = self._t_at_start(*start) if centred and grouper else 0.0
+        self.decoder = Decoder(capsules, units, self.image_shape, centre)
         # The official plain VAE has one parameter more than its networks: a mu, for which t = z has no use.
         # Kept, so that the two have the same number.
         self.idle_mu = None if grouper else nn.Parameter(torch.zeros(()))
+
+    def _t_at_start(self, u_mean: float, u_logvar: float) -> float:
+        z = torch.zeros(1, self.grouper.frames, 1, self.units)
+        u = torch.full_like(z, (u_mean**2 + math.exp(u_logvar)) ** 0.5)
+        with torch.no_grad():
+            return self.grouper(z, u).mean().item()
 
     def encode(self, x: Float[Tensor, "B S ch h w"]) -> tuple[Gaussian, Gaussian | None]:
         """The posteriors q(z|x) and q(u|x), each frame by itself; the latter None for the plain VAE."""

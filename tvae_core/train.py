@@ -29,11 +29,13 @@ LOG_STEPS = 50
 log = logging.getLogger("tvae_core")
 
 
-def kl_weight(exp: Experiment, step: int, total: int) -> float:
-    """The weight of both KL terms at a step: `kl_floor`, held, then rising linearly to 1."""
+def kl_weights(exp: Experiment, step: int, total: int) -> tuple[float, float]:
+    """The weights of KL(z) and KL(u) at a step: their floors, held, then rising linearly to 1."""
     done = step / total - exp.kl_hold
     rise = 1.0 if done >= exp.kl_ramp else max(0.0, done) / exp.kl_ramp if exp.kl_ramp else 0.0
-    return exp.kl_floor + (1 - exp.kl_floor) * rise
+    apart = exp.topography != "none" and exp.kl_floor_z is not None
+    floors = (exp.kl_floor_z if apart else exp.kl_floor), exp.kl_floor
+    return tuple(floor + (1 - floor) * rise for floor in floors)
 
 
 def learning_rate(exp: Experiment, step: int, total: int) -> float:
@@ -135,9 +137,9 @@ class Trainer:
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             out = self.model(x, g)
         terms = torch.stack([out.nll.mean(), out.kl_z.mean(), out.kl_u.mean()])
-        weight = kl_weight(self.exp, self.step, self.total)
+        weight_z, weight_u = kl_weights(self.exp, self.step, self.total)
         self.optimizer.zero_grad()
-        (terms[0] + weight * (terms[1] + terms[2])).backward()
+        (terms[0] + weight_z * terms[1] + weight_u * terms[2]).backward()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.exp, self.step, self.total)
         self.optimizer.step()
