@@ -13,6 +13,7 @@ LEVELS = [
     "devices dsprites grouper metrics mnist networks notebooks style",
     "figures model schematic tables",
     "experiments",
+    "variants",
     "evaluation request runs",
     "comparison refresh tracking",
     "reproduce train",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tvae_core import gallery, mnist
+from tvae_core import gallery, mnist, variants
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.gallery import (
     about,
@@ -137,7 +137,7 @@ def test_fit_all_trains_once_and_then_loads(tmp_path, monkeypatch, capsys):
     names = ["tvae_Lshort_mnist", "nontvae_mnist"]
     small = {name: EXPERIMENTS[name].having(n_caps=2) for name in names}
     small_step = {"smoke": {"max_steps": 1, "batch_size": 2, "eval_sequences": 2, "n_is_samples": 1}}
-    monkeypatch.setattr(gallery, "EXPERIMENTS", small)
+    monkeypatch.setattr(variants, "EXPERIMENTS", small)
     monkeypatch.setattr("tvae_core.experiments.SCALES", small_step)
     trained = fit_all(names, "smoke", [3, 4], "cpu", str(tmp_path))
     assert [(run.exp.name, run.seed) for run in trained] == list(itertools.product(names, (3, 4)))

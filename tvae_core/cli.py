@@ -14,12 +14,15 @@ from tvae_core.paths import DATA, RUNS
 from tvae_core.runs import Run
 from tvae_core.scales import SCALES, default_scale
 from tvae_core.train import fit
+from tvae_core.variants import read_experiment
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line; argparse answers unknown options with exit code 2."""
     parser = argparse.ArgumentParser("tvae", description="Train, resume or load one experiment")
-    parser.add_argument("--name", help="the experiment, e.g. tvae_Lpartial_mnist")
+    parser.add_argument(
+        "--name", help="the experiment, e.g. tvae_Lpartial_mnist, or 'tvae_Lpartial_mnist n_off_diag=2'"
+    )
     parser.add_argument("--scale", help="smoke, quick or paper (default: paper with a CUDA GPU, else quick)")
     parser.add_argument("--seed", type=int, help="default: the experiment's own")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
@@ -85,8 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
         print("\n".join(f"{exp.name:{width}}  {exp.shows}" for exp in EXPERIMENTS.values()))
         return 0
     try:
-        exp = EXPERIMENTS[require(options.name, EXPERIMENTS, "experiment")]
-        exp = changed(exp.scaled(pick_scale(options.scale, options.device)), options.set)
+        exp = read_experiment(options.name, pick_scale(options.scale, options.device))
+        exp = changed(exp, options.set)
         exp = exp if options.seed is None else exp.having(seed=options.seed)
         if options.show_config:
             print(json.dumps(dataclasses.asdict(exp), indent=1))

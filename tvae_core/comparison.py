@@ -71,11 +71,11 @@ def table_rows(runs: Sequence[Run], columns: Sequence[Column]) -> list[Row]:
         return Row(label, values, kind != "trained")
 
     rows = []
-    for name in dict.fromkeys(run.exp.name for run in runs):
-        own = [run for run in runs if run.exp.name == name]
+    for name in dict.fromkeys(run.label for run in runs):
+        own = [run for run in runs if run.label == name]
         rows += [row(model_name(name), own, "trained"), row("untrained", own, "untrained")]
-    first = runs[0].exp.name
-    return [*rows, row("chance level", [run for run in runs if run.exp.name == first], "chance")]
+    first = runs[0].label
+    return [*rows, row("chance level", [run for run in runs if run.label == first], "chance")]
 
 
 def average(runs: Sequence[Run], kind: str, key: str) -> float | None:
@@ -86,8 +86,8 @@ def average(runs: Sequence[Run], kind: str, key: str) -> float | None:
 def what_rolls_show(runs: Sequence[Run]) -> str:
     """In words: the held-out roll likelihood between that of a reconstruction and that of the mean frame."""
     sentences = []
-    for name in dict.fromkeys(run.exp.name for run in runs):
-        own = [run for run in runs if run.exp.name == name]
+    for name in dict.fromkeys(run.label for run in runs):
+        own = [run for run in runs if run.label == name]
         rolled, best = (average(own, "trained", key) for key in ("roll_held_out", "reconstruction"))
         worst = average(own, "chance", "roll_held_out")
         text = f"**{model_name(name)}** ({name}, scale {own[0].exp.scale}): "
@@ -106,9 +106,7 @@ def what_rolls_show(runs: Sequence[Run]) -> str:
 
 def what_table_shows(runs: Sequence[Run]) -> str:
     """In words: which model rolls best into frames it never saw, and whether training made the difference."""
-    groups = {
-        name: [r for r in runs if r.exp.name == name] for name in dict.fromkeys(run.exp.name for run in runs)
-    }
+    groups = {name: [r for r in runs if r.label == name] for name in dict.fromkeys(run.label for run in runs)}
     trained = {name: average(own, "trained", "roll_held_out") for name, own in groups.items()}
     known = {name: value for name, value in trained.items() if value is not None}
     if not known:

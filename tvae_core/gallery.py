@@ -15,6 +15,7 @@ from tvae_core.paths import FIGURES, RUNS
 from tvae_core.runs import Run
 from tvae_core.schematic import Topography
 from tvae_core.train import fit
+from tvae_core.variants import read_experiment
 
 
 def figure_folder(figures: str, scale: str) -> Path:
@@ -25,8 +26,8 @@ def figure_folder(figures: str, scale: str) -> Path:
 def fit_all(
     experiments: Sequence[str], scale: str, seeds: Sequence[int] = (), device: str = "auto", runs: str = ""
 ) -> list[Run]:
-    """`fit` for each experiment and seed (none given: each experiment's own): trained, or loaded if done."""
-    rows = [EXPERIMENTS[name].scaled(scale) for name in experiments]
+    """`fit` for each experiment or variant and seed (none given: its own): trained, or loaded if done."""
+    rows = [read_experiment(name, scale) for name in experiments]
     return [fit(exp, seed, device, runs or RUNS) for exp in rows for seed in seeds or [exp.seed]]
 
 
@@ -36,14 +37,14 @@ def about(runs: Sequence[Run]) -> str:
     def listed(values) -> str:
         return ", ".join(dict.fromkeys(str(v) for v in values))
 
-    names, seeds = listed(run.exp.name for run in runs), listed(run.seed for run in runs)
+    names, seeds = listed(run.label for run in runs), listed(run.seed for run in runs)
     data = "; ".join(dict.fromkeys(str(run.provenance["data"]) for run in runs))
     return f"{names}. Scale {listed(run.exp.scale for run in runs)}, seed {seeds}. Data: {data}."
 
 
 def first_seeds(runs: Sequence[Run]) -> list[Run]:
     """The first run of each experiment, for figures, which show one."""
-    return list({run.exp.name: run for run in reversed(runs)}.values())[::-1]
+    return list({run.label: run for run in reversed(runs)}.values())[::-1]
 
 
 # Figure 2
