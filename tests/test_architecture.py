@@ -11,13 +11,13 @@ ROOMS = sorted(Path(tvae_core.__file__).parent.glob("[!_]*.py"))
 LEVELS = [
     "choices download draws dsprites_archive files losses paths scales sequences torus warps",
     "devices dsprites grouper metrics mnist networks notebooks style",
-    "figures model schematic tables",
+    "figures model plots schematic tables",
     "experiments",
     "variants",
     "evaluation request runs",
     "comparison refresh tracking",
     "reproduce train",
-    "explorer gallery report",
+    "explorer gallery report sweeps",
     "cli",
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms.split()}

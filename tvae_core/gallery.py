@@ -68,14 +68,17 @@ def topography(name: str) -> Topography:
 # Figure 4
 
 
-def traversal_strips(run: Run, examples: Sequence[int] = (0,), reconstruction: bool = False) -> list[Strip]:
+def traversal_strips(
+    run: Run, examples: Sequence[int] = (0,), reconstruction: bool = False, name: str = ""
+) -> list[Strip]:
     """For each transformation of its data one test sequence, and the frames decoded from rolls of t_l0.
 
     `examples` are places in the test split, one for each transformation, used again if there are fewer.
+    `name` is what the strips are called (the data set, if nothing).
     """
     exp, model, strips = run.exp, run.load_model(), []
     sequences = exp.build_sequences("test", run.seed)
-    family = "dSprites" if exp.data == "dsprites" else "MNIST"
+    name = name or ("dSprites" if exp.data == "dsprites" else "MNIST")
     with torch.inference_mode():
         for i, factor in enumerate(sequences.varying):
             index = torch.tensor([examples[i % len(examples)] % len(sequences)])
@@ -83,7 +86,7 @@ def traversal_strips(run: Run, examples: Sequence[int] = (0,), reconstruction: b
             t = model.latents(x)
             rows = [("input", x[0])] + [("reconstruction", model.decode(t)[0])] * reconstruction
             rows.append((f"Roll$_δ$($t_{{{exp.anchor}}}$)", model.traverse(t, exp.anchor)[0].sigmoid()))
-            strips.append(Strip(f"{family}, {factor}", rows, exp.anchor, exp.held_out))
+            strips.append(Strip(f"{name}, {factor}", rows, exp.anchor, exp.held_out))
     return strips
 
 
