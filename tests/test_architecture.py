@@ -12,6 +12,7 @@ LEVELS = [
     "choices download draws dsprites_archive files losses paths scales sequences torus warps",
     "devices dsprites grouper metrics mnist networks notebooks style",
     "figures model plots schematic tables",
+    "diagram",
     "experiments",
     "variants",
     "evaluation request runs",

@@ -5,8 +5,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from tvae_core.choices import require
+from tvae_core.diagram import Square
 from tvae_core.draws import generator
+from tvae_core.evaluation import test_batches
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.figures import Strip, class_map
 from tvae_core.metrics import selectivity
@@ -14,6 +18,7 @@ from tvae_core.model import TVAE
 from tvae_core.paths import FIGURES, RUNS
 from tvae_core.runs import Run
 from tvae_core.schematic import Topography
+from tvae_core.torus import roll
 from tvae_core.train import fit
 from tvae_core.variants import read_experiment
 
@@ -99,6 +104,46 @@ def listens_only_to_seen(run: Run) -> bool:
     with torch.inference_mode():
         before, after = (model.latents(frames)[:, run.exp.anchor] for frames in (x, blacked))
     return torch.allclose(before, after, rtol=1e-5)
+
+
+# Figure 1
+
+
+def both_ways(run: Run, example: int = 0, shift: int = 9, varied: int = 0) -> Square:
+    """Both ways to frame l0 + shift of a test sequence: roll t of l0, or encode the sequence moved on.
+
+    ValueError if that frame is not among the held-out ones.
+    """
+    exp, model = run.exp, run.load_model()
+    target = exp.anchor + shift
+    require(str(target), map(str, exp.held_out), "frame l0 + shift")
+    x = run.exp.build_sequences("test", run.seed).sequence(torch.tensor([example]), varied).x
+    moved, seen = x.roll(-shift, 1), [f for f in range(x.shape[1]) if f not in exp.held_out]
+    with torch.inference_mode():
+        t, t_after = (model.latents(frames)[:, exp.anchor] for frames in (x, moved))
+        ts = torch.cat([t, roll(t, shift), t_after])
+        decoded = model.decode(ts[:, None])[:, 0]
+    truth = x[0, [exp.anchor, target]]
+    return Square(x[0, seen], moved[0, seen], exp.anchor, shift, *ts, decoded, truth)
+
+
+def agreement(run: Run, model: TVAE, shift: int, sequences: int = 100) -> tuple[float, float]:
+    """Correlation of t of l0 with t of l0 + shift inside a capsule, rolled by the shift and as it is.
+
+    The mean over capsules and the first so many test sequences; 1 is exact equivariance (rolled) or exact
+    invariance (as it is), 0 chance.
+    """
+    few = run.exp.having(eval_sequences=sequences)
+    test, totals = few.build_sequences("test", run.seed, next(model.parameters()).device), []
+    with torch.inference_mode():
+        for batch, _ in test_batches(few, test):
+            t = model.latents(batch.x)
+            ends = t[:, run.exp.anchor], t[:, (run.exp.anchor + shift) % t.shape[1]]
+            here, there = (F.normalize(end - end.mean(-1, keepdim=True), dim=-1) for end in ends)
+            pairs = torch.stack([roll(here, shift), here])
+            totals.append((pairs * there).sum(-1).mean(-1))
+    rolled, still = torch.cat(totals, 1).mean(1).tolist()
+    return rolled, still
 
 
 # Figure 3
