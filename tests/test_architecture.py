@@ -11,14 +11,16 @@ ROOMS = sorted(Path(tvae_core.__file__).parent.glob("[!_]*.py"))
 LEVELS = [
     "choices download draws dsprites_archive files losses paths scales sequences torus warps",
     "devices dsprites grouper metrics mnist networks notebooks style",
-    "curves figures model schematic tables",
+    "figures model plots schematic tables",
+    "diagram",
     "experiments",
+    "variants",
     "evaluation request runs",
     "comparison live refresh tracking",
     "reproduce train",
     "literal",
     "bench",
-    "explorer gallery report",
+    "explorer gallery report sweeps",
     "cli",
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms.split()}

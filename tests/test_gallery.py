@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from tvae_core import gallery, mnist
+from tvae_core import gallery, mnist, variants
+from tvae_core.diagram import commutative_square
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.gallery import (
     about,
+    agreement,
+    both_ways,
     figure_folder,
     first_seeds,
     fit_all,
@@ -21,6 +24,7 @@ from tvae_core.gallery import (
 )
 from tvae_core.metrics import selectivity
 from tvae_core.mnist import Digits
+from tvae_core.model import TVAE
 from tvae_core.paths import FIGURES
 from tvae_core.runs import Run
 from tvae_core.torus import roll
@@ -137,7 +141,7 @@ def test_fit_all_trains_once_and_then_loads(tmp_path, monkeypatch, capsys):
     names = ["tvae_Lshort_mnist", "nontvae_mnist"]
     small = {name: EXPERIMENTS[name].having(n_caps=2) for name in names}
     small_step = {"smoke": {"max_steps": 1, "batch_size": 2, "eval_sequences": 2, "n_is_samples": 1}}
-    monkeypatch.setattr(gallery, "EXPERIMENTS", small)
+    monkeypatch.setattr(variants, "EXPERIMENTS", small)
     monkeypatch.setattr("tvae_core.experiments.SCALES", small_step)
     trained = fit_all(names, "smoke", [3, 4], "cpu", str(tmp_path))
     assert [(run.exp.name, run.seed) for run in trained] == list(itertools.product(names, (3, 4)))
@@ -166,3 +170,45 @@ def test_without_seeds_each_experiment_has_its_own(monkeypatch):
     ]
     fit_all(["nontvae_mnist"], "quick")
     assert Path(asked[-1][-1]).name == "runs"
+
+
+@pytest.fixture
+def turning(tmp_path):
+    return untrained("tvae_Lpartial_mnist_generalization", tmp_path, n_caps=2)
+
+
+def test_both_ways_around_the_square(turning):
+    square = both_ways(turning, example=3, shift=8)
+    model, test = turning.load_model(), turning.exp.build_sequences("test", turning.seed)
+    x = test.sequence(torch.tensor([3]), 0).x
+    with torch.inference_mode():
+        t = model.latents(x)[0]
+        decoded = model.decode(torch.stack([t[6], t[6].roll(8, -1), t[14]])[None])[0]
+    assert torch.equal(square.before, x[0, :13]) and torch.equal(square.after[:10], x[0, 8:])
+    assert torch.equal(square.truth, x[0, [6, 14]])
+    assert torch.equal(square.rolled, square.t.roll(8, -1))
+    assert torch.allclose(square.t, t[6], rtol=1e-5)
+    assert torch.allclose(square.t_after, t[14], rtol=1e-4)  # the circle of time commutes with W
+    assert torch.allclose(square.decoded, decoded, atol=1e-5)
+    with pytest.raises(ValueError, match=r"'10' is not one of 13, 14, 15, 16, 17"):
+        both_ways(turning, shift=4)
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_agreement_knows_equivariance_from_invariance(turning, step, monkeypatch):
+    frames = torch.stack([(torch.arange(18.0) ** 2).roll(frame * step) for frame in range(18)])
+    monkeypatch.setattr(TVAE, "latents", lambda self, x: frames[None, :, None].expand(len(x), -1, 2, -1))
+    rolled, still = agreement(turning, turning.load_model(), 8)
+    assert (rolled, still)[1 - step] == pytest.approx(1, abs=1e-5)
+    assert (rolled, still)[step] < 0.5
+
+
+def test_the_square_shows_three_maps_on_one_scale_and_all_frames(turning):
+    figure = commutative_square(both_ways(turning))
+    images = [image for axes in figure.axes for image in axes.get_images()]
+    maps = [image for image in images if image.get_array().shape == (2, 18)]
+    assert len(maps) == 3 and len({image.get_clim() for image in maps}) == 1
+    assert len(images) == 2 + 3 + 3 + 2
+    words = " ".join(text.get_text() for text in figure.texts)
+    for word in ("encode", "decode", "transform", "Roll", "frame 15"):
+        assert word in words

@@ -16,6 +16,7 @@ from tvae_core.paths import DATA, RUNS
 from tvae_core.runs import Run
 from tvae_core.scales import SCALES, default_scale
 from tvae_core.train import fit
+from tvae_core.variants import read_experiment
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -25,7 +26,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         description="Train, resume or load one experiment",
         epilog="tvae bench --help: the speed of this machine",
     )
-    parser.add_argument("--name", help="the experiment, e.g. tvae_Lpartial_mnist")
+    parser.add_argument(
+        "--name", help="the experiment, e.g. tvae_Lpartial_mnist, or 'tvae_Lpartial_mnist n_off_diag=2'"
+    )
     parser.add_argument("--scale", help="smoke, quick or paper (default: paper with a CUDA GPU, else quick)")
     parser.add_argument("--seed", type=int, help="default: the experiment's own")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
@@ -99,8 +102,7 @@ def run_bench(arguments: list[str]) -> int:
     options = parse_bench(arguments)
     if options.runs < 1:
         raise ValueError(f"--runs is {options.runs}, but must be at least 1")
-    exp = EXPERIMENTS[require(options.name, EXPERIMENTS, "experiment")]
-    exp = changed(exp.scaled(require(options.scale, SCALES, "scale")), options.set)
+    exp = changed(read_experiment(options.name, options.scale), options.set)
     result = bench(exp, device_name=options.device, runs=options.runs, data=options.data)
     print("\n".join(bench_lines(result)))
     if options.json:
@@ -115,8 +117,8 @@ def run_experiment(arguments: list[str] | None) -> int:
         width = max(map(len, EXPERIMENTS))
         print("\n".join(f"{exp.name:{width}}  {exp.shows}" for exp in EXPERIMENTS.values()))
         return 0
-    exp = EXPERIMENTS[require(options.name, EXPERIMENTS, "experiment")]
-    exp = changed(exp.scaled(pick_scale(options.scale, options.device)), options.set)
+    exp = read_experiment(options.name, pick_scale(options.scale, options.device))
+    exp = changed(exp, options.set)
     exp = exp if options.seed is None else exp.having(seed=options.seed)
     if options.show_config:
         print(json.dumps(dataclasses.asdict(exp), indent=1))

@@ -54,9 +54,17 @@ def value_of(row: dict, key: str) -> float | None:
     return row
 
 
-def model_name(name: str) -> str:
-    """What a table calls an experiment."""
-    return next((words for model, words in MODELS.items() if name in (model, *_on_data(model))), name)
+def model_name(label: str) -> str:
+    """What a table calls an experiment, or a variant of one, by its label."""
+    name, *options = label.split(" ", 1)
+    words = next((words for model, words in MODELS.items() if name in (model, *_on_data(model))), name)
+    return ", ".join([words, *options])
+
+
+def groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs of each experiment or variant, by its label, in the order in which they first come."""
+    labels = dict.fromkeys(run.label for run in runs)
+    return {label: [run for run in runs if run.label == label] for label in labels}
 
 
 def _on_data(model: str) -> tuple[str, str]:
@@ -71,11 +79,9 @@ def table_rows(runs: Sequence[Run], columns: Sequence[Column]) -> list[Row]:
         return Row(label, values, kind != "trained")
 
     rows = []
-    for name in dict.fromkeys(run.exp.name for run in runs):
-        own = [run for run in runs if run.exp.name == name]
+    for name, own in groups(runs).items():
         rows += [row(model_name(name), own, "trained"), row("untrained", own, "untrained")]
-    first = runs[0].exp.name
-    return [*rows, row("chance level", [run for run in runs if run.exp.name == first], "chance")]
+    return [*rows, row("chance level", groups(runs)[runs[0].label], "chance")]
 
 
 def average(runs: Sequence[Run], kind: str, key: str) -> float | None:
@@ -86,8 +92,7 @@ def average(runs: Sequence[Run], kind: str, key: str) -> float | None:
 def what_rolls_show(runs: Sequence[Run]) -> str:
     """In words: the held-out roll likelihood between that of a reconstruction and that of the mean frame."""
     sentences = []
-    for name in dict.fromkeys(run.exp.name for run in runs):
-        own = [run for run in runs if run.exp.name == name]
+    for name, own in groups(runs).items():
         rolled, best = (average(own, "trained", key) for key in ("roll_held_out", "reconstruction"))
         worst = average(own, "chance", "roll_held_out")
         text = f"**{model_name(name)}** ({name}, scale {own[0].exp.scale}): "
@@ -106,17 +111,15 @@ def what_rolls_show(runs: Sequence[Run]) -> str:
 
 def what_table_shows(runs: Sequence[Run]) -> str:
     """In words: which model rolls best into frames it never saw, and whether training made the difference."""
-    groups = {
-        name: [r for r in runs if r.exp.name == name] for name in dict.fromkeys(run.exp.name for run in runs)
-    }
-    trained = {name: average(own, "trained", "roll_held_out") for name, own in groups.items()}
+    own = groups(runs)
+    trained = {name: average(of, "trained", "roll_held_out") for name, of in own.items()}
     known = {name: value for name, value in trained.items() if value is not None}
     if not known:
         return f"At scale {runs[0].exp.scale} no frame is held out, so nothing is said about rolls."
     best = min(known, key=known.get)
-    untrained = average(groups[best], "untrained", "roll_held_out")
-    mean_frame = average(groups[best], "chance", "roll_held_out")
-    error = {kind: average(groups[best], kind, "e_eq") for kind in ("trained", "untrained", "chance")}
+    untrained = average(own[best], "untrained", "roll_held_out")
+    mean_frame = average(own[best], "chance", "roll_held_out")
+    error = {kind: average(own[best], kind, "e_eq") for kind in ("trained", "untrained", "chance")}
     text = f"At scale {runs[0].exp.scale} **{model_name(best)}** rolls best into held-out frames: "
     text += f"{known[best]:,.1f} nats/frame, untrained {untrained:,.1f}, the mean frame {mean_frame:,.1f}"
     others = [f"{model_name(name)} {value:,.1f}" for name, value in known.items() if name != best]

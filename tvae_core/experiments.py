@@ -216,7 +216,6 @@ _RANGES = {
 
 _DSPRITES = {"data": "dsprites", "n_caps": 15, "cap_dim": 15, "n_transforms": 15}
 _TORUS = {"data": "mnist_grey", "n_caps": 1, "cap_dim": 324, "n_transforms": 1, "capsule": (18, 18)}
-_SHIFTING = {"n_off_diag": 1}
 _STATIONARY = {"n_off_diag": None}
 _PLAIN = {"topography": "none", "group_kernel": (), "n_off_diag": None}
 

@@ -5,8 +5,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from tvae_core.choices import require
+from tvae_core.diagram import Square
 from tvae_core.draws import generator
+from tvae_core.evaluation import test_batches
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.figures import Strip, class_map
 from tvae_core.metrics import selectivity
@@ -14,7 +18,9 @@ from tvae_core.model import TVAE
 from tvae_core.paths import FIGURES, RUNS
 from tvae_core.runs import Run
 from tvae_core.schematic import Topography
+from tvae_core.torus import roll
 from tvae_core.train import fit
+from tvae_core.variants import read_experiment
 
 
 def figure_folder(figures: str, scale: str) -> Path:
@@ -25,8 +31,8 @@ def figure_folder(figures: str, scale: str) -> Path:
 def fit_all(
     experiments: Sequence[str], scale: str, seeds: Sequence[int] = (), device: str = "auto", runs: str = ""
 ) -> list[Run]:
-    """`fit` for each experiment and seed (none given: each experiment's own): trained, or loaded if done."""
-    rows = [EXPERIMENTS[name].scaled(scale) for name in experiments]
+    """`fit` for each experiment or variant and seed (none given: its own): trained, or loaded if done."""
+    rows = [read_experiment(name, scale) for name in experiments]
     return [fit(exp, seed, device, runs or RUNS) for exp in rows for seed in seeds or [exp.seed]]
 
 
@@ -36,14 +42,14 @@ def about(runs: Sequence[Run]) -> str:
     def listed(values) -> str:
         return ", ".join(dict.fromkeys(str(v) for v in values))
 
-    names, seeds = listed(run.exp.name for run in runs), listed(run.seed for run in runs)
+    names, seeds = listed(run.label for run in runs), listed(run.seed for run in runs)
     data = "; ".join(dict.fromkeys(str(run.provenance["data"]) for run in runs))
     return f"{names}. Scale {listed(run.exp.scale for run in runs)}, seed {seeds}. Data: {data}."
 
 
 def first_seeds(runs: Sequence[Run]) -> list[Run]:
     """The first run of each experiment, for figures, which show one."""
-    return list({run.exp.name: run for run in reversed(runs)}.values())[::-1]
+    return list({run.label: run for run in reversed(runs)}.values())[::-1]
 
 
 # Figure 2
@@ -67,14 +73,17 @@ def topography(name: str) -> Topography:
 # Figure 4
 
 
-def traversal_strips(run: Run, examples: Sequence[int] = (0,), reconstruction: bool = False) -> list[Strip]:
+def traversal_strips(
+    run: Run, examples: Sequence[int] = (0,), reconstruction: bool = False, name: str = ""
+) -> list[Strip]:
     """For each transformation of its data one test sequence, and the frames decoded from rolls of t_l0.
 
     `examples` are places in the test split, one for each transformation, used again if there are fewer.
+    `name` is what the strips are called (the data set, if nothing).
     """
     exp, model, strips = run.exp, run.load_model(), []
     sequences = exp.build_sequences("test", run.seed)
-    family = "dSprites" if exp.data == "dsprites" else "MNIST"
+    name = name or ("dSprites" if exp.data == "dsprites" else "MNIST")
     with torch.inference_mode():
         for i, factor in enumerate(sequences.varying):
             index = torch.tensor([examples[i % len(examples)] % len(sequences)])
@@ -82,7 +91,7 @@ def traversal_strips(run: Run, examples: Sequence[int] = (0,), reconstruction: b
             t = model.latents(x)
             rows = [("input", x[0])] + [("reconstruction", model.decode(t)[0])] * reconstruction
             rows.append((f"Roll$_δ$($t_{{{exp.anchor}}}$)", model.traverse(t, exp.anchor)[0].sigmoid()))
-            strips.append(Strip(f"{family}, {factor}", rows, exp.anchor, exp.held_out))
+            strips.append(Strip(f"{name}, {factor}", rows, exp.anchor, exp.held_out))
     return strips
 
 
@@ -95,6 +104,46 @@ def listens_only_to_seen(run: Run) -> bool:
     with torch.inference_mode():
         before, after = (model.latents(frames)[:, run.exp.anchor] for frames in (x, blacked))
     return torch.allclose(before, after, rtol=1e-5)
+
+
+# Figure 1
+
+
+def both_ways(run: Run, example: int = 0, shift: int = 9, varied: int = 0) -> Square:
+    """Both ways to frame l0 + shift of a test sequence: roll t of l0, or encode the sequence moved on.
+
+    ValueError if that frame is not among the held-out ones.
+    """
+    exp, model = run.exp, run.load_model()
+    target = exp.anchor + shift
+    require(str(target), map(str, exp.held_out), "frame l0 + shift")
+    x = run.exp.build_sequences("test", run.seed).sequence(torch.tensor([example]), varied).x
+    moved, seen = x.roll(-shift, 1), [f for f in range(x.shape[1]) if f not in exp.held_out]
+    with torch.inference_mode():
+        t, t_after = (model.latents(frames)[:, exp.anchor] for frames in (x, moved))
+        ts = torch.cat([t, roll(t, shift), t_after])
+        decoded = model.decode(ts[:, None])[:, 0]
+    truth = x[0, [exp.anchor, target]]
+    return Square(x[0, seen], moved[0, seen], exp.anchor, shift, *ts, decoded, truth)
+
+
+def agreement(run: Run, model: TVAE, shift: int, sequences: int = 100) -> tuple[float, float]:
+    """Correlation of t of l0 with t of l0 + shift inside a capsule, rolled by the shift and as it is.
+
+    The mean over capsules and the first so many test sequences; 1 is exact equivariance (rolled) or exact
+    invariance (as it is), 0 chance.
+    """
+    few = run.exp.having(eval_sequences=sequences)
+    test, totals = few.build_sequences("test", run.seed, next(model.parameters()).device), []
+    with torch.inference_mode():
+        for batch, _ in test_batches(few, test):
+            t = model.latents(batch.x)
+            ends = t[:, run.exp.anchor], t[:, (run.exp.anchor + shift) % t.shape[1]]
+            here, there = (F.normalize(end - end.mean(-1, keepdim=True), dim=-1) for end in ends)
+            pairs = torch.stack([roll(here, shift), here])
+            totals.append((pairs * there).sum(-1).mean(-1))
+    rolled, still = torch.cat(totals, 1).mean(1).tolist()
+    return rolled, still
 
 
 # Figure 3

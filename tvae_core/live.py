@@ -9,10 +9,10 @@ from IPython import get_ipython
 from IPython.display import Image, display
 from matplotlib.figure import Figure
 
-from tvae_core.curves import Curve, Panel, draw_panels
 from tvae_core.experiments import Experiment
 from tvae_core.figures import Strip, traversals
 from tvae_core.model import TVAE
+from tvae_core.plots import Curve, Panel, charts
 from tvae_core.sequences import Batch
 
 SECONDS = 5.0  # between two looks
@@ -29,16 +29,15 @@ def in_notebook() -> bool:
 def losses(history: Rows, seconds: float) -> Figure:
     """The terms of the loss since training began, in nats a frame over the steps."""
     steps = [row["step"] for row in history]
-    terms = [Curve(name, steps, [row[key] for row in history]) for name, key in _TERMS.items()]
-    nll, *divergences = terms
-    title = f"after {seconds / 60:.1f} min"
-    return draw_panels(
-        [
-            Panel(title, "step", "nats a frame", [nll]),
-            Panel("", "step", "nats a frame", divergences),
-        ],
-        height=1.9,
-    )
+    nll, *divergences = [
+        Curve(name, look, steps, [row[key] for row in history])
+        for look, (name, key) in enumerate(_TERMS.items())
+    ]
+    panels = [
+        Panel(f"after {seconds / 60:.1f} min", "step", "nats/frame", [nll]),
+        Panel("", "step", "KL, nats/frame", divergences),
+    ]
+    return charts(panels)
 
 
 _TERMS = {"−log p(x|t)": "nll", "KL(z)": "kl_z", "KL(u)": "kl_u"}

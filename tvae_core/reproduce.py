@@ -22,6 +22,7 @@ from tvae_core.devices import choose_device
 from tvae_core.notebooks import NOTEBOOKS, Notebook, notebooks
 from tvae_core.paths import HOME
 from tvae_core.request import Request, read_request
+from tvae_core.variants import label, read_experiment
 
 GRACE = 15  # seconds that jobs get to end by themselves
 # Ends a group of processes when its standard input closes, as it also does when the writer is killed.
@@ -92,8 +93,9 @@ def read_journal(journal: Path) -> list[Job]:
 
 def outcome(notebook: Notebook, request: Request, jobs: Sequence[Job], code: int) -> tuple[str, ...]:
     """Its row of the table: name, status, minutes, where the figure lies or why there is none."""
-    needed = notebook.experiments(request.changes)
-    trained = [job for job in jobs if job.rule == "train" and job.name.split(",")[0] in needed]
+    texts = notebook.experiments(request.changes)
+    needed = {label(read_experiment(text, request.scale)) for text in texts}
+    trained = [job for job in jobs if job.rule == "train" and job.name.rpartition(", seed ")[0] in needed]
     own = [job for job in jobs if job.rule == f"notebook_{notebook.name}"]
     minutes = f"{sum(job.seconds for job in [*trained, *own]) / 60:.1f}"
     missing = [path for path in notebook.outputs(request.scale) if not path.is_file()]

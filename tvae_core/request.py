@@ -9,9 +9,9 @@ import torch
 
 from tvae_core.choices import read_setting, require
 from tvae_core.devices import choose_device
-from tvae_core.experiments import EXPERIMENTS
 from tvae_core.notebooks import Notebook
 from tvae_core.scales import SCALES, default_scale
+from tvae_core.variants import read_experiment
 
 GIVEN = ("scale", "seeds", "device", "runs", "figures")  # parameters with an option or a place of their own
 
@@ -105,6 +105,13 @@ def read_request(arguments: Sequence[str], available: Mapping[str, Notebook]) ->
         force=asked.force,
     )
     for notebook in chosen:
-        for name in notebook.experiments(request.changes):
-            require(name, EXPERIMENTS, f"{notebook.name}: experiment")
+        _refuse_what_cannot_be_trained(notebook, request)
     return request
+
+
+def _refuse_what_cannot_be_trained(notebook: Notebook, request: Request) -> None:
+    for text in notebook.experiments(request.changes):
+        try:
+            read_experiment(text, request.scale)
+        except ValueError as error:
+            raise ValueError(f"{notebook.name}: {error}") from error

@@ -20,6 +20,7 @@ from tvae_core.devices import choose_device, choose_precision, describe
 from tvae_core.experiments import Experiment
 from tvae_core.model import TVAE
 from tvae_core.paths import DATA, RUNS
+from tvae_core.variants import label
 
 RECIPE = 1  # to be raised when the same configuration is trained or measured differently by newer code
 
@@ -58,6 +59,11 @@ class Run:
     exp: Experiment  # with precision and seed as resolved
     seed: int
     folder: Path
+
+    @property
+    def label(self) -> str:
+        """The experiment's name, and the options in which this one is a variant of it (variants.label)."""
+        return label(self.exp)
 
     def _read(self, name: str) -> object:
         return json.loads((self.folder / name).read_text(encoding="utf-8"))
