@@ -15,7 +15,7 @@ LEVELS = [
     "diagram",
     "experiments",
     "variants",
-    "evaluation request runs",
+    "evaluation request runs schedule",
     "comparison live refresh tracking",
     "reproduce train",
     "literal",

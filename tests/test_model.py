@@ -1,5 +1,7 @@
 """The model's face for every experiment, loss terms against torch.distributions, traversals, samples."""
 
+import math
+
 import pytest
 import torch
 from torch.distributions import Bernoulli, Normal, kl_divergence
@@ -212,17 +214,26 @@ def test_the_start_of_u_moves_its_posterior_only():
 
 
 @pytest.mark.parametrize("name", [e.name for e in EXPERIMENTS.values() if e.topography != "none"])
-def test_a_centred_decoder_is_the_same_with_another_bias(name):
+def test_a_standardised_decoder_is_the_same_with_another_first_layer(name):
     exp = EXPERIMENTS[name]
-    plain, centred = exp.build_model(), exp.having(centred=True).build_model()
-    first = centred.decoder.layers[0][0]
-    t = 5 + torch.randn(1, exp.n_transforms, exp.n_caps, exp.cap_dim)
+    plain, moved = exp.build_model(), exp.having(standardised=True).build_model()
+    first, decoder = moved.decoder.layers[0][0], moved.decoder
+    t = decoder.centre + torch.randn(1, exp.n_transforms, exp.n_caps, exp.cap_dim)
     with torch.no_grad():
-        first.bias += centred.decoder.centre * first.weight.sum(1)
-        torch.testing.assert_close(centred.logits(t), plain.logits(t), rtol=1e-4, atol=1e-4)
-    assert centred.decoder.centre == pytest.approx(
-        exp.mu_init / (exp.build_grouper().matrices[0].sum(1)[0] + exp.eps).sqrt().item()
-    )
+        first.weight *= decoder.spread
+        first.bias += decoder.centre / decoder.spread * first.weight.sum(1)
+        torch.testing.assert_close(moved.logits(t), plain.logits(t), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", [e.name for e in EXPERIMENTS.values() if e.topography != "none"])
+def test_standardised_is_what_t_is_at_the_start(name):
+    exp = EXPERIMENTS[name].having(standardised=True, u_mean_init=0.7, u_logvar_init=-2.0)
+    model = exp.build_model()
+    shape = (20, exp.n_transforms, exp.n_caps, exp.cap_dim)
+    with torch.no_grad():
+        t = model.grouper(torch.randn(shape), 0.7 + math.exp(-1) * torch.randn(shape))
+    assert t.mean().item() == pytest.approx(model.decoder.centre, rel=0.03)
+    assert t.std().item() == pytest.approx(model.decoder.spread, rel=0.2)
 
 
 def test_an_unknown_likelihood_is_refused():

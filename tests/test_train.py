@@ -15,7 +15,8 @@ from tvae_core import evaluation, files, mnist, train
 from tvae_core.experiments import EXPERIMENTS, SCALES, Experiment
 from tvae_core.mnist import Digits
 from tvae_core.runs import Run, find_run, identity
-from tvae_core.train import Trainer, build_optimizer, fit, kl_weights, learning_rate
+from tvae_core.schedule import build_optimizer, kl_weights, learning_rate
+from tvae_core.train import Trainer, fit
 
 MEASURES = {"nll", "kl_z", "kl_u", "elbo", "log_p_sequence", "log_p_per_frame", "reconstruction", "e_eq"}
 MEASURES |= {"roll_seen", "roll_held_out", "capcorr_first", "capcorr_nearest", "n_sequences"}
@@ -349,7 +350,7 @@ def test_paper_scale_is_the_protocol(name):
         "likelihood": "bernoulli",
         "u_mean_init": 0.0,
         "u_logvar_init": 0.0,
-        "centred": False,
+        "standardised": False,
         "boundary": "circular",
         "trainable_w": False,
         "source": "auto",

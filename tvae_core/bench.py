@@ -20,8 +20,9 @@ from tvae_core.literal import literal_step
 from tvae_core.model import TVAE
 from tvae_core.paths import DATA
 from tvae_core.runs import Run
+from tvae_core.schedule import build_optimizer
 from tvae_core.torus import offsets
-from tvae_core.train import Trainer, build_optimizer
+from tvae_core.train import Trainer
 
 Step = Callable[[], object]
 

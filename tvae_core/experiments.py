@@ -18,7 +18,7 @@ from tvae_core.losses import LIKELIHOODS
 from tvae_core.mnist import Digits, DigitSequences
 from tvae_core.model import TVAE
 from tvae_core.paths import DATA
-from tvae_core.scales import QUICK_DATA, SCALES
+from tvae_core.scales import SCALES
 from tvae_core.sequences import SOURCES
 from tvae_core.torus import BOUNDARIES, embed, offsets, window
 
@@ -58,7 +58,7 @@ class Experiment:
     likelihood: str = "bernoulli"
     u_mean_init: float = 0.0  # added to the initial mean and log-variance of q(u|x)
     u_logvar_init: float = 0.0
-    centred: bool = False  # the decoder sees t less its value at the start (networks.Decoder)
+    standardised: bool = False  # the decoder takes out the initial mean and spread of t (networks.Decoder)
 
     seed: int = 1
     batch_size: int = 8  # sequences
@@ -174,14 +174,12 @@ class Experiment:
                 self.likelihood,
                 self.u_mean_init,
                 self.u_logvar_init,
-                self.centred,
+                self.standardised,
             )
 
     def scaled(self, scale: str) -> "Experiment":
         """This experiment at `smoke` (seconds), `quick` (a laptop's CPU) or `paper` (the full protocol)."""
         changes = SCALES[require(scale, SCALES, "scale")]
-        if scale == "quick" and self.data in QUICK_DATA:
-            changes = {**changes, **QUICK_DATA[self.data]}
         return dataclasses.replace(self, scale=scale, **changes)
 
     def having(self, **options) -> "Experiment":

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tvae_core.choices import require
-from tvae_core.draws import normal_like
+from tvae_core.draws import generator, normal_like
 from tvae_core.grouper import Grouper
 from tvae_core.losses import LIKELIHOODS, gaussian_log_density, negative_log_likelihood
 from tvae_core.networks import Decoder, Gaussian, GaussianEncoder
@@ -53,12 +53,12 @@ class TVAE(nn.Module):
         likelihood: str = "bernoulli",
         u_mean_init: float = 0.0,
         u_logvar_init: float = 0.0,
-        centred: bool = False,
+        standardised: bool = False,
     ):
         """image_shape: (channels, height, width). Raises ValueError for an unknown likelihood.
 
-        u_mean_init, u_logvar_init: where q(u|x) begins; centred: the decoder sees t less its value at
-        z = 0 and the u² of that beginning (networks.Decoder).
+        u_mean_init, u_logvar_init: where q(u|x) begins; standardised: the decoder reads t with the mean and
+        spread that it has there taken out (networks.Decoder).
         """
         super().__init__()
         self.image_shape, self.capsules, self.units = tuple(image_shape), capsules, units
@@ -68,17 +68,18 @@ class TVAE(nn.Module):
         self.encoder_z = GaussianEncoder(pixels, capsules, units)
         self.encoder_u = GaussianEncoder(pixels, capsules, units, *start) if grouper else None
         self.grouper = grouper
-        centre = self._t_at_start(*start) if centred and grouper else 0.0
-        self.decoder = Decoder(capsules, units, self.image_shape, centre)
+        moments = self._moments_at_start(*start) if standardised and grouper else (0.0, 1.0)
+        self.decoder = Decoder(capsules, units, self.image_shape, *moments)
         # The official plain VAE has one parameter more than its networks: a mu, for which t = z has no use.
         # Kept, so that the two have the same number.
         self.idle_mu = None if grouper else nn.Parameter(torch.zeros(()))
 
-    def _t_at_start(self, u_mean: float, u_logvar: float) -> float:
-        z = torch.zeros(1, self.grouper.frames, 1, self.units)
-        u = torch.full_like(z, (u_mean**2 + math.exp(u_logvar)) ** 0.5)
+    def _moments_at_start(self, u_mean: float, u_logvar: float) -> tuple[float, float]:
+        noise = torch.empty(2, 256, self.grouper.frames, 1, self.units)
+        z, u = normal_like(noise, generator("cpu", 0, "start"))
         with torch.no_grad():
-            return self.grouper(z, u).mean().item()
+            t = self.grouper(z, u_mean + math.exp(u_logvar / 2) * u)
+        return t.mean().item(), t.std().item()
 
     def encode(self, x: Float[Tensor, "B S ch h w"]) -> tuple[Gaussian, Gaussian | None]:
         """The posteriors q(z|x) and q(u|x), each frame by itself; the latter None for the plain VAE."""

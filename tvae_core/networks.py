@@ -64,14 +64,22 @@ class Decoder(nn.Module):
     """g: t → logits, s → 2s → 3s → pixels, with s = C·D.
 
     The last layer has one bias for each colour channel, not for each pixel: the reading that agrees with
-    the parameter counts of the official models. `centre` is subtracted from t, which is the same family
-    of functions with another bias of the first layer (b - W·centre): a better place to train from, since
-    the mean of t is an order of magnitude larger than what t says about the frame. 0 in the paper.
+    the parameter counts of the official models. t is read as (t - centre) / spread, which
+    is the same family of functions with another first layer: a better place to train from, since the mean
+    of t is an order of magnitude larger than what t says about the frame. As it is (0 and 1) in the paper.
     """
 
-    def __init__(self, capsules: int, units: int, image_shape: tuple[int, int, int], centre: float = 0.0):
+    def __init__(
+        self,
+        capsules: int,
+        units: int,
+        image_shape: tuple[int, int, int],
+        centre: float = 0.0,
+        spread: float = 1.0,
+    ):
         super().__init__()
-        s, self.image_shape, self.centre = capsules * units, image_shape, centre
+        s, self.image_shape = capsules * units, image_shape
+        self.centre, self.spread = centre, spread
         self.layers = nn.Sequential(perceptron(s, 2 * s, 3 * s), nn.ReLU())
         self.last = nn.Linear(3 * s, torch.Size(image_shape).numel(), bias=False)
         bound = (3 * s) ** -0.5  # PyTorch's default for a bias of this layer
@@ -80,5 +88,5 @@ class Decoder(nn.Module):
     def forward(self, t: Float[Tensor, "B S C D"]) -> Float[Tensor, "B S ch h w"]:
         """Frame by frame: (B, S, C, D) → logits (B, S, channels, height, width)."""
         bias = self.channel_bias.repeat_interleave(self.image_shape[1] * self.image_shape[2])
-        h = self.layers((t - self.centre).flatten(2))
+        h = self.layers(((t - self.centre) / self.spread).flatten(2))
         return F.linear(h, self.last.weight, bias).float().unflatten(-1, self.image_shape)
