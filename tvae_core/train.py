@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tvae_core.devices import choose_device
 from tvae_core.draws import generator
-from tvae_core.evaluation import BATCH, chance, evaluate
+from tvae_core.evaluation import BATCH, chance, evaluate, rolled
 from tvae_core.experiments import Experiment
 from tvae_core.files import write_json
 from tvae_core.live import Live
@@ -24,6 +24,8 @@ from tvae_core.tracking import Tracker, require_tracking
 
 CHECKPOINT_SECONDS = 60
 LOG_STEPS = 50
+LOOKS = 12  # at the validation split, in a training of so many steps
+SAMPLED = 100  # sequences of it, where the test split is sampled too
 
 log = logging.getLogger("tvae_core")
 
@@ -135,19 +137,25 @@ class Trainer:
         return row
 
     def _validate_every(self) -> int:
-        return max(1, self.exp.eval_epochs * self.steps_per_epoch // LOG_STEPS)
+        steps = self.total // LOOKS if self.exp.max_steps else self.exp.eval_epochs * self.steps_per_epoch
+        return max(1, steps // LOG_STEPS)
 
     def validate(self) -> dict[str, float]:
-        """The validation split's loss terms at posterior draws, in nats a frame."""
-        n = min(len(self.validation), self.exp.eval_sequences or len(self.validation))
-        totals = torch.zeros(2, device=self.device)
+        """The validation split in nats a frame: nll and elbo at posterior draws, reconstruction and rolls.
+
+        All of it where the experiment measures all of its test split, else a hundred sequences.
+        """
+        n = len(self.validation) if self.exp.eval_sequences is None else min(len(self.validation), SAMPLED)
+        sums: dict[str, Tensor] = {}
         with torch.inference_mode():
             for chunk in torch.arange(n, device=self.device).split(BATCH):
                 g = generator(self.device, 0, "validation", int(chunk[0]))
-                out = self.model(self.validation.batch(chunk, g).x, g)
-                totals += torch.stack([out.nll.mean(1).sum(), out.elbo.mean(1).sum()])
-        nll, elbo = (totals / n).tolist()
-        return {"validation_nll": nll, "validation_elbo": elbo}
+                x = self.validation.batch(chunk, g).x
+                out = self.model(x, g)
+                values = {"nll": out.nll.mean(1), "elbo": out.elbo.mean(1)}
+                values |= rolled(self.model, self.exp, x, self.model.latents(x))
+                sums = {name: sums.get(name, 0) + value.sum() for name, value in values.items()}
+        return {f"validation_{name}": (total / n).item() for name, total in sums.items()}
 
     def live(self, progress: bool) -> Live:
         """What a notebook shows meanwhile: the first sequence of the validation split."""
