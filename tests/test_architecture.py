@@ -9,7 +9,8 @@ import tvae_core
 
 ROOMS = sorted(Path(tvae_core.__file__).parent.glob("[!_]*.py"))
 LEVELS = [
-    "choices download draws dsprites_archive files losses paths scales sequences torus warps",
+    "choices download draws dsprites_archive files intervals losses paths provenance scales sequences torus "
+    "warps",
     "devices dsprites grouper metrics mnist networks notebooks style",
     "figures model plots schematic tables",
     "diagram",

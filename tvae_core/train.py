@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tvae_core.devices import choose_device
 from tvae_core.draws import generator
-from tvae_core.evaluation import BATCH, chance, evaluate
+from tvae_core.evaluation import BATCH, chance, measure
 from tvae_core.experiments import Experiment
 from tvae_core.files import write_json
 from tvae_core.live import Live
@@ -211,9 +211,11 @@ def fit(
 ) -> Run:
     """The trained and measured run of an experiment: loaded if it exists, resumed if it was interrupted.
 
-    Another process that trains the same run is waited for. Its folder ends up with config.json,
-    history.json, results.json (rows `trained`, `untrained`, `chance`), provenance.json and
-    checkpoint.safetensors. Raises ValueError for a device that is not there.
+    Another process that trains the same run is waited for; a run without its measures, or measured before
+    they were kept for each sequence, is measured again and not trained. Its folder ends up with config.json,
+    history.json, results.json (rows `trained`, `untrained`, `chance`), per_sequence.safetensors (what those
+    rows are made of), provenance.json and checkpoint.safetensors. Raises ValueError for a device that is
+    not there.
     """
     run = find_run(exp, seed, device, runs, data)
     if run.complete:
@@ -238,15 +240,16 @@ def fit(
 def _train_and_measure(run: Run, device: torch.device, data: Path, progress: bool) -> None:
     write_json(run.folder / "config.json", dataclasses.asdict(run.exp))
     trainer = Trainer(run, device, data)
+    done = trainer.step
     trainer.train(progress)
-    measure = {"exp": run.exp, "seed": run.seed, "data": data, "progress": progress}
-    results = {
-        "trained": evaluate(trainer.model.eval(), **measure),
-        "untrained": evaluate(run.exp.build_model(run.seed).to(device), **measure),
-        "chance": chance(run.exp, run.seed, device, data),
-    }
+    options = {"exp": run.exp, "seed": run.seed, "data": data, "progress": progress}
+    trained, of_trained = measure(trainer.model.eval(), **options)
+    untrained, of_untrained = measure(run.exp.build_model(run.seed).to(device), **options)
+    results = {"trained": trained, "untrained": untrained, "chance": chance(run.exp, run.seed, device, data)}
     write_json(run.folder / "history.json", trainer.history)
-    source = run.exp.load_images(data).source
-    write_json(run.folder / "provenance.json", provenance(device, source, trainer.seconds))
+    if trainer.step > done or not (run.folder / "provenance.json").is_file():  # it tells of the training
+        source = run.exp.load_images(data).source
+        write_json(run.folder / "provenance.json", provenance(device, source, trainer.seconds))
+    run.save_per_sequence(trained=of_trained, untrained=of_untrained)
     write_json(run.folder / "results.json", results)
     trainer.save(final=True)  # only now: until the run is complete, training must be able to go on
