@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,9 +10,10 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tvae_core.style import INK, MUTED, RULE, SMALL, blank, style
+from tvae_core.style import INK, MUTED, RULE, SMALL, WIDTH, blank, style
 
 UNDEFINED = "–"
+LABELS, HEAD, APART = 1.08, 0.50, 0.22  # inches that the row names, the head and the gap between parts take
 
 
 class Column(NamedTuple):
@@ -54,8 +56,8 @@ def cell(values: Sequence[float | None], decimals: int, interval: tuple[float, f
 
 
 def number(value: float, decimals: int) -> str:
-    """`−1,234.5`: with a real minus sign."""
-    return f"{value:,.{decimals}f}".replace("-", "−")
+    """`−1,234.5`: with a real minus sign, and none before 0."""
+    return f"{value:z,.{decimals}f}".replace("-", "−")
 
 
 def cells(columns: Sequence[Column], row: Row) -> list[str]:
@@ -115,33 +117,59 @@ def _stacked(columns: Sequence[Column], row: Row) -> list[str]:
 def draw(columns: Sequence[Column], rows: Sequence[Row]) -> Figure:
     """The table as a figure: deviation and interval below the mean, controls in grey.
 
-    Controls are drawn without their intervals, which the files have.
+    No wider than a page: columns that do not fit stand below, with the rows named again. Controls
+    are drawn without their intervals, which the files have.
     """
     texts = [_stacked(columns, row) for row in rows]
     widths = [_width(column, below) for column, below in zip(columns, zip(*texts, strict=True), strict=True)]
+    parts = _broken(widths, WIDTH - LABELS - 0.02)
     heights = [0.08 + 0.115 * max(text.count("\n") + 1 for text in line) for line in texts]
-    rights = [sum(widths[: i + 1]) + 1.08 for i in range(len(columns))]
-    width, head = rights[-1] + 0.02, 0.50
-    height = head + sum(heights) + 0.04
+    width, height = LABELS + 0.02 + max(sum(widths[part]) for part in parts), HEAD + sum(heights) + 0.04
     with style():
-        figure = blank(width, height)
-        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+        figure = blank(width, height * len(parts) + APART * (len(parts) - 1))
+        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(figure.get_figheight(), 0))
         axes.set_axis_off()
-        for column, right in zip(columns, rights, strict=True):
-            # on baselines, or a letter below the line would lift its whole cell
-            _put(axes, right, head - 0.21, column.heading, INK, va="baseline")
-            _put(axes, right, head - 0.075, column.unit, MUTED, va="baseline")
-        for j, (row, line) in enumerate(zip(rows, texts, strict=True)):
-            top, colour = head + sum(heights[:j]), MUTED if row.control else INK
-            belongs = row.control and j and not rows[j - 1].control
-            _put(axes, 0.14 if belongs else 0.04, top + heights[j] / 2, row.label, colour, ha="left")
-            for right, text in zip(rights, line, strict=True):
-                _put(axes, right, top + heights[j] / 2, text, colour)
-            if j and not belongs:
-                axes.axhline(top, color=RULE, lw=0.5)
-        for y, weight in ((0.01, 1.2), (head, 0.8), (height - 0.02, 1.2)):
-            axes.axhline(y, color=INK, lw=weight)
+        for i, part in enumerate(parts):
+            of = [line[part] for line in texts]
+            _draw_part(axes, i * (height + APART), columns[part], widths[part], heights, rows, of)
     return figure
+
+
+def _broken(widths: Sequence[float], most: float) -> list[slice]:
+    """Columns in as few parts as fit into a width, about as many in each."""
+    for n in range(1, len(widths) + 1):
+        ends = [round(i * len(widths) / n) for i in range(n + 1)]
+        parts = [slice(*pair) for pair in itertools.pairwise(ends)]
+        if max(sum(widths[part]) for part in parts) <= most:
+            break
+    return parts
+
+
+def _draw_part(
+    axes: Axes,
+    top: float,
+    columns: Sequence[Column],
+    widths: Sequence[float],
+    heights: Sequence[float],
+    rows: Sequence[Row],
+    texts: Sequence[Sequence[str]],
+) -> None:
+    rights = [LABELS + end for end in itertools.accumulate(widths)]
+    for y, weight in ((0.01, 1.2), (HEAD, 0.8), (HEAD + sum(heights) + 0.02, 1.2)):
+        axes.plot((0, rights[-1] + 0.02), (top + y, top + y), color=INK, lw=weight)
+    for column, right in zip(columns, rights, strict=True):
+        # on baselines, or a letter below the line would lift its whole cell
+        _put(axes, right, top + HEAD - 0.21, column.heading, INK, va="baseline")
+        _put(axes, right, top + HEAD - 0.075, column.unit, MUTED, va="baseline")
+    y = top + HEAD
+    for j, (row, line, height) in enumerate(zip(rows, texts, heights, strict=True)):
+        colour, belongs = MUTED if row.control else INK, row.control and j and not rows[j - 1].control
+        _put(axes, 0.14 if belongs else 0.04, y + height / 2, row.label, colour, ha="left")
+        for right, text in zip(rights, line, strict=True):
+            _put(axes, right, y + height / 2, text, colour)
+        if j and not belongs:
+            axes.plot((0, rights[-1] + 0.02), (y, y), color=RULE, lw=0.5)
+        y += height
 
 
 def _put(axes: Axes, x: float, y: float, text: str, colour: str, **options) -> None:
