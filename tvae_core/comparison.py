@@ -49,6 +49,7 @@ TABLE_2 = (
     *ROLLS,
     *LOG_P,
 )
+COMPARABLE = tuple(dict.fromkeys(column.key for column in (*TABLE_1, *TABLE_2)))  # with reference values
 
 
 def value_of(row: dict, key: str) -> float | None:
