@@ -20,6 +20,7 @@ from tvae_core.files import write_atomically
 from tvae_core.notebooks import Notebook
 from tvae_core.paths import FIGURES, RUNS
 from tvae_core.status import Status, status
+from tvae_core.style import FOOT
 from tvae_core.tables import FIELDS, UNDEFINED, number
 
 Reference = Mapping[tuple[str, str], float]
@@ -28,15 +29,23 @@ MARKS = {"made": "●", "stale": "◐", "failed": "✕", "missing": "○"}  # to
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure: its PNG as a data URI, what it shows, what stands below it, its slider if it has one."""
+    """A figure: its PNG as a data URI, what it shows in words, what stands below it."""
 
-    name: str
     uri: str
     alt: str
     caption: str
     width: int
-    height: int
+    height: int  # without the caption, which the PNG has too
+    pdf: str  # its name beside the page, or ""
     slider: str  # a page of its own, or ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its cells, one a line as in its file, and what stands below it."""
+
+    cells: list[dict[str, str]]
+    caption: str
 
 
 @dataclass(frozen=True)
@@ -64,14 +73,17 @@ class Item:
     @cached_property
     def article(self) -> Article:
         """The words and numbers of the executed notebook."""
-        return read_article(self.notebook.executed(self.scale))
+        return read_article(self.notebook.executed(self.scale), with_tables=not self.tables)
 
     @cached_property
-    def tables(self) -> list[list[dict[str, str]]]:
-        """The cells of each table that it wrote (tables.comma_separated)."""
-        files = [path for path in self._files if path.suffix == ".csv"]
-        read = [list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) for path in files]
-        return [cells for cells in read if cells and set(cells[0]) == set(FIELDS)]
+    def tables(self) -> list[Table]:
+        """The tables that it wrote (tables.comma_separated)."""
+        found = []
+        for path in (path for path in self._files if path.suffix == ".csv"):
+            cells = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+            if cells and set(cells[0]) == set(FIELDS):
+                found.append(Table(cells, read_picture(path.with_suffix(".png")).caption))
+        return found
 
     @cached_property
     def pictures(self) -> list[Picture]:
@@ -90,6 +102,12 @@ class Item:
         files = {folder: RUNS / folder / "provenance.json" for folder, _ in needed}
         about = {folder: json.loads(path.read_text()) for folder, path in files.items() if path.is_file()}
         return [Trained(*run, about[folder]) for folder, run in needed if folder in about]
+
+    @property
+    def seeds(self) -> dict[str, list[int]]:
+        """The seeds of each experiment."""
+        names = dict.fromkeys(run.experiment for run in self.runs)
+        return {name: [run.seed for run in self.runs if run.experiment == name] for name in names}
 
     def recorded(self, key: str) -> list:
         """What the provenance of its runs says under a key, each once; nothing where they don't say it."""
@@ -117,10 +135,17 @@ def read_picture(path: Path) -> Picture:
     with Image.open(path) as image:
         text, (width, height) = image.text, image.size
     uri = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-    page = path.with_suffix(".html")
+    page, pdf = path.with_suffix(".html"), path.with_suffix(".pdf")
     slider = page.read_text(encoding="utf-8") if page.is_file() else ""
-    alt, caption = text.get("Description", ""), text.get("Comment", "")
-    return Picture(path.stem, uri, alt, caption, width, height, slider)
+    return Picture(
+        uri=uri,
+        alt=text.get("Description", ""),
+        caption=text.get("Comment", ""),
+        width=width,
+        height=height - int(text.get(FOOT, 0)),
+        pdf=pdf.name if pdf.is_file() else "",
+        slider=slider,
+    )
 
 
 def pivot(cells: Sequence[dict[str, str]], reference: Reference) -> tuple[list[dict], list[dict]]:

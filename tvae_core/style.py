@@ -16,6 +16,7 @@ from tvae_core.files import write_atomically
 
 WIDTH = 7.0  # inches: the text of a two-column page
 DPI = 200
+FOOT = "Foot"  # in a PNG: how many rows of pixels at its lower edge are the line that says what it shows
 SMALL, BODY = 7.0, 8.0  # points, at printed size
 
 INK, MUTED, RULE, PAPER = "#1a1a1a", "#5f6368", "#b9bdc2", "#ffffff"
@@ -75,6 +76,7 @@ def save(figure: Figure, folder: Path | str, name: str, alt: str, shows: str) ->
     """Write folder/name.png and .pdf, each whole or not at all, and return the picture for the notebook.
 
     `shows` says which experiment, scale, seed and data the figure is about, and is printed below it.
+    The PNG has that line as its Comment too, and under FOOT how much of the picture it takes.
     `alt` says in words what there is to see: the PNG's Description, the PDF's Subject, and the
     alternative text of the page. The same figure gives the same bytes: no date is written.
     """
@@ -86,7 +88,8 @@ def save(figure: Figure, folder: Path | str, name: str, alt: str, shows: str) ->
         options = {"bbox_inches": "tight", "pad_inches": 0.06, "dpi": DPI}
         png, pdf = io.BytesIO(), io.BytesIO()
         try:
-            about = {"Title": name, "Description": alt, "Comment": shows, "Software": None}
+            foot = round(below.get_window_extent().height + 0.10 * DPI)
+            about = {"Title": name, "Description": alt, "Comment": shows, FOOT: str(foot), "Software": None}
             figure.savefig(png, format="png", metadata=about, **options)
             about = {"Title": name, "Subject": alt, "Keywords": shows, "CreationDate": None}
             figure.savefig(pdf, format="pdf", metadata=about, **options)
