@@ -131,6 +131,18 @@ def measure(
     return result, values
 
 
+def measure_all(
+    model: TVAE, exp: Experiment, seed: int, data: Path = DATA, progress: bool = False
+) -> tuple[dict[str, Row], dict[str, dict[str, Tensor]]]:
+    """The rows `trained`, `untrained` and `chance`, and what `measure` keeps of the first two."""
+    device = next(model.parameters()).device
+    models = {"trained": model, "untrained": exp.build_model(seed).to(device)}
+    measured = {name: measure(each, exp, seed, data, progress) for name, each in models.items()}
+    rows = {name: row for name, (row, _) in measured.items()}
+    rows["chance"] = chance(exp, seed, device, data)
+    return rows, {name: values for name, (_, values) in measured.items()}
+
+
 def chance(
     exp: Experiment, seed: int | None = None, device: torch.device | str = "cpu", data: Path = DATA
 ) -> Row:
