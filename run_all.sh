@@ -20,13 +20,15 @@ Usage: ./run_all.sh [options]      regenerate the figures and tables
   --data DIR       the folder that holds the data, or will (the user's cache folder)
   --set KEY=VALUE  another value for a notebook's parameter; may be repeated
   --force          run the notebooks again even if nothing changed; no run is trained twice
-  --list           name every notebook, what it shows and the experiments it needs
+  --list           name every item with its notebook, the experiments it needs, and whether it
+                   is made, stale, failed or missing at that scale
   --help           this text
 
 Each run is trained once however many notebooks need it, and only what changed is made again:
 interrupt it when you like and call it again. What is made lies in notebooks/results, or in
 the folder that the environment variable TVAE_HOME names. At the end stands a table: notebook,
-status, minutes, figure. The exit code is 1 if anything failed, 2 if a request was refused.
+status, minutes, figure; and report.html beside the figures is brought up to date, one page
+with all of them. The exit code is 1 if anything failed, 2 if a request was refused.
 
 Set-up: an active conda environment is used if it is named tvae or holds tvae_core already.
 Otherwise a .venv beside this script is made from requirements.lock, with the first Python

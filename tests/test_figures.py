@@ -14,7 +14,7 @@ from tvae_core.experiments import EXPERIMENTS, Experiment
 from tvae_core.figures import GAP, Strip, class_map, tile, torus_map, traversals
 from tvae_core.gallery import topography
 from tvae_core.schematic import Topography, is_circulant, listens_to, neighbourhoods, overlap
-from tvae_core.style import CLASSES, DPI, WIDTH, blank, place, save
+from tvae_core.style import CLASSES, DPI, FOOT, WIDTH, blank, place, save
 
 GROUPED = [name for name, exp in EXPERIMENTS.items() if exp.topography != "none"]
 SHOWS = (
@@ -45,7 +45,12 @@ def test_the_same_figure_gives_the_same_bytes(tmp_path):
 def test_what_there_is_to_see_is_said_in_words(tmp_path):
     shown = save(page(), tmp_path, **KEPT)
     with Image.open(tmp_path / "one.png") as picture:
-        assert picture.text == {"Title": "one", "Description": KEPT["alt"], "Comment": SHOWS}
+        said = dict(picture.text)
+        foot = int(said.pop(FOOT))
+        pixels = np.asarray(picture.convert("L"))
+    assert said == {"Title": "one", "Description": KEPT["alt"], "Comment": SHOWS}
+    inked = np.flatnonzero((pixels[-foot:] < 200).any(1))
+    assert len(inked) and inked[0] > 0 and (pixels[-foot - 4 : -foot] == 255).all()  # the line lies in there
     subject = KEPT["alt"].replace("(", r"\(").replace(")", r"\)")
     assert f"/Subject ({subject})".encode() in (tmp_path / "one.pdf").read_bytes()
     assert shown.alt == KEPT["alt"] and shown.data == (tmp_path / "one.png").read_bytes()

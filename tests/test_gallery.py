@@ -151,7 +151,8 @@ def test_fit_all_trains_once_and_then_loads(tmp_path, monkeypatch, capsys):
     loaded = fit_all(names, "smoke", [3, 4], "cpu", str(tmp_path))
     assert [run.results for run in loaded] == [run.results for run in trained]
     assert [run.folder for run in first_seeds(loaded)] == [trained[0].folder, trained[2].folder]
-    said = "tvae_Lshort_mnist, nontvae_mnist. Scale smoke, seed 3, 4. Data: a few random digits."
+    said = "tvae_Lshort_mnist, nontvae_mnist. Scale smoke, 2 seeds each (3, 4). "
+    said += "Data: a few random digits."
     assert about(loaded) == said
 
 

@@ -5,6 +5,8 @@ import copy
 import io
 import json
 import re
+import subprocess
+import sys
 import tokenize
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.notebooks import Notebook, notebooks
+from tvae_core.refresh import main as refresh
 from tvae_core.refresh import strip
 from tvae_core.variants import label, read_experiment
 
@@ -89,6 +92,12 @@ def numbers_are_stored_to_compare_with(notebook):
     assert [cell["execution_count"] for cell in code_cells(notebook)] == list(range(1, count + 1))
 
 
+def title_names_an_item(notebook):
+    """`# ITEM: what it shows`: run_all.sh and the report go by it."""
+    first, *_ = source(notebook["cells"][0]).splitlines()
+    assert re.fullmatch(r"# [A-Z][^:]*: \S.*", first), first
+
+
 def experiments_exist(notebook):
     words = [node.value for node in in_code(notebook, ast.Constant) if isinstance(node.value, str)]
     named = {word for word in words if EXPERIMENT.match(word)}
@@ -121,6 +130,7 @@ LAWS = [
     numbers_are_stored_to_compare_with,
     experiments_exist,
     figures_are_told_in_words,
+    title_names_an_item,
 ]
 
 
@@ -264,3 +274,31 @@ def test_a_notebook_says_what_it_needs(tmp_path):
 def test_what_is_no_parameter_is_refused(code, tmp_path):
     with pytest.raises(ValueError, match=r"one\.ipynb: .*is no parameter"):
         _ = stored(tmp_path, code).parameters
+
+
+def planted_notebook(path: Path) -> None:
+    """A number that is compared, a time that is not, and a picture."""
+    picture = (
+        "from IPython.display import Image\nImage(b'\\x89PNG' + str(time.time()).encode(), format='png')"
+    )
+    cells = [
+        nb.new_code_cell("import time\nprint(6 * 7, 'terms')"),
+        nb.new_code_cell("print(time.time())", metadata={"tags": ["nbval-ignore-output"]}),
+        nb.new_code_cell(picture),
+    ]
+    nbformat.write(nb.new_notebook(cells=cells), path)
+
+
+def test_nbval_compares_numbers_and_neither_pictures_nor_times(tmp_path, monkeypatch):
+    monkeypatch.setattr("tvae_core.refresh.notebooks", lambda: {"one": Notebook(tmp_path / "one.ipynb")})
+    planted_notebook(tmp_path / "one.ipynb")
+    refresh(["one"])
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--nbval", "one.ipynb"]
+    run = {"cwd": tmp_path, "capture_output": True, "text": True}
+    same = subprocess.run(command, **run)
+    assert same.returncode == 0 and "3 passed" in same.stdout, same.stdout
+    stored = (tmp_path / "one.ipynb").read_text()
+    (tmp_path / "one.ipynb").write_text(stored.replace("42 terms", "43 terms"))
+    changed = subprocess.run(command, **run)
+    assert changed.returncode == 1 and "1 failed, 2 passed" in changed.stdout, changed.stdout
+    assert "43 terms" in changed.stdout

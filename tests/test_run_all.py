@@ -28,18 +28,18 @@ steps: int = 3
 share: float = 0.5
 """
 DRAWING = """
-from pathlib import Path
-for kind in ("png", "pdf"):
-    Path(figures, f"{name}.{kind}").write_text(f"{scale} {seeds} {steps}")
+from matplotlib.figure import Figure
+from tvae_core.style import save
+save(Figure(figsize=(1, 1)), figures, name, alt=f"A blank sheet of {name}", shows=f"{scale} {seeds} {steps}")
 """
 
 
 def write_notebook(folder: Path, name: str, code: str = "") -> None:
-    """A notebook in a moment: no experiment, two files of a few bytes as its figure."""
+    """A notebook in a moment: no experiment, an empty figure that says what it was made with."""
     tagged = nb.new_code_cell(PARAMETERS.strip(), metadata={"tags": ["parameters"]}, id="parameters")
     drawing = nb.new_code_cell(f"{code}\nname = {name!r}{DRAWING}", id="drawing")
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    cells = [nb.new_markdown_cell(f"# Figure {name}", id="title"), tagged, drawing]
+    cells = [nb.new_markdown_cell(f"# {name.capitalize()}: a sheet", id="title"), tagged, drawing]
     nbformat.write(nb.new_notebook(cells=cells, metadata=kernel), folder / f"{name}.ipynb")
 
 
@@ -96,8 +96,15 @@ def test_help_names_every_option_and_needs_no_set_up():
 
 def test_list_names_every_notebook(available, monkeypatch, capsys):
     monkeypatch.setattr(reproduce, "notebooks", lambda: available)
-    assert reproduce.main(["--list"]) == 0
-    assert "fig4      Figure fig4" in capsys.readouterr().out
+    assert reproduce.main(["--list", "--scale", "smoke"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["item", "notebook", "smoke", "shows"]
+    assert [line.split() for line in lines] == [
+        words
+        for name in ("fig3", "fig4")
+        for words in ([name.capitalize(), name, "missing", "a", "sheet"], ["no", "experiment"])
+    ]
+    assert reproduce.main(["--list", "--scale", "smok"]) == 2
 
 
 def test_a_parameter_that_is_no_literal_is_refused(tmp_path):
@@ -108,33 +115,87 @@ def test_a_parameter_that_is_no_literal_is_refused(tmp_path):
         _ = Notebook(path).parameters
 
 
-def test_one_failure_stops_no_other_and_what_is_done_is_not_done_again(tmp_path):
-    checkout, home = tmp_path / "a checkout", tmp_path / "home"  # with a space in its path
+@pytest.fixture
+def checkout(tmp_path):
+    """A checkout of its own, with a space in its path, and a notebook that fails beside one that does not."""
+    checkout = tmp_path / "a checkout"
     shutil.copytree(ROOT / "tvae_core", checkout / "tvae_core", ignore=shutil.ignore_patterns("__pycache__"))
     (checkout / "notebooks").mkdir()
     shutil.copy(ROOT / "notebooks" / "Snakefile", checkout / "notebooks")
-    write_notebook(checkout / "notebooks", "fig3", "raise LookupError('on purpose')")
+    write_notebook(checkout / "notebooks", "fig3", "raise LookupError('on <purpose>')")
     write_notebook(checkout / "notebooks", "fig4")
+    return checkout
 
-    def run_all(*arguments: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "tvae_core.reproduce", "--scale", "smoke", "--jobs", "2", *arguments]
-        environment = {**os.environ, "TVAE_HOME": str(home), "PYTHONPATH": str(checkout)}
-        done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
-        return done.returncode, done.stdout
 
-    code, table = run_all("--seeds", "7")
-    failed = home / "failed" / "smoke" / "fig3.ipynb"
+def run_all(checkout: Path, *arguments: str) -> tuple[int, str]:
+    """Exit code and output of one call for both notebooks."""
+    command = [sys.executable, "-m", "tvae_core.reproduce", "--scale", "smoke", "--jobs", "2", *arguments]
+    environment = {**os.environ, "TVAE_HOME": str(checkout.parent / "home"), "PYTHONPATH": str(checkout)}
+    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
+    return done.returncode, done.stdout
+
+
+def column(table: str, index: int) -> list[str]:
+    """The words of a column, of fig3 and fig4."""
+    return [line.split()[index] for line in table.splitlines() if line.lower().startswith("fig")]
+
+
+def test_one_failure_stops_no_other_and_what_is_done_is_not_done_again(checkout):
+    home = checkout.parent / "home"
+    made, failed = home / "figures" / "smoke", home / "failed" / "smoke" / "fig3.ipynb"
+    assert column(run_all(checkout, "--list")[1], 2) == ["missing", "missing"]
+
+    code, table = run_all(checkout, "--seeds", "7")
     assert code == 1, table
-    assert "LookupError: on purpose" in table
-    assert str(failed) in table and "on purpose" in failed.read_text()
-    assert [line.split()[1] for line in table.splitlines() if line.startswith("fig")] == ["failed", "done"]
-    assert (home / "figures" / "smoke" / "fig4.png").read_text() == "smoke [7] 3"
+    assert "LookupError: on <purpose>" in table
+    assert str(failed) in table and "on <purpose>" in failed.read_text()
+    assert column(table, 1) == ["failed", "done"]
+    assert str(made / "report.html") in table
+    page = (made / "report.html").read_text()
+    assert "✕ 1 failed" in page and "LookupError: on &lt;purpose&gt;" in page
+    assert "● 1 made" in page and "A blank sheet of fig4" in page and "smoke [7] 3" in page
+    assert "./run_all.sh --scale smoke --only fig4 --seeds 7" in page
+    assert column(run_all(checkout, "--list")[1], 2) == ["failed", "made"]
 
     write_notebook(checkout / "notebooks", "fig3")
-    code, table = run_all("--seeds", "7")
+    code, table = run_all(checkout, "--seeds", "7")
     assert code == 0, table
-    assert [line.split()[1] for line in table.splitlines() if line.startswith("fig")] == ["done", "up"]
+    assert column(table, 1) == ["done", "up"]
     assert not failed.exists()
+    assert "● 2 made" in (made / "report.html").read_text()
+
+    files = [path for path in home.rglob("*") if path.is_file() and ".snakemake" not in path.parts]
+    times = {path: path.stat().st_mtime_ns for path in files}
+    code, table = run_all(checkout, "--seeds", "7")
+    assert code == 0 and column(table, 1) == ["up", "up"]
+    assert {path: path.stat().st_mtime_ns for path in files} == times  # the report's too
+
+
+def test_what_changed_is_made_again_and_nothing_else(checkout):
+    home = checkout.parent / "home"
+    write_notebook(checkout / "notebooks", "fig3")
+    assert column(run_all(checkout)[1], 1) == ["done", "done"]
+    code, table = run_all(checkout, "--only", "fig4", "--set", "steps=5")
+    assert code == 0 and column(table, 1) == ["done"]
+    page = (home / "figures" / "smoke" / "report.html").read_text()
+    assert "smoke [] 5" in page and "smoke [] 3" in page
+    assert "--only fig4 --set steps=5</code>" in page and "--only fig3</code>" in page
+    assert column(run_all(checkout)[1], 1) == ["up", "done"]  # back to what is stored
+
+    (checkout / "notebooks" / "fig4.ipynb").touch()  # a newer time alone is no change
+    write_notebook(checkout / "notebooks", "fig3", "edited = True")
+    assert column(run_all(checkout, "--list")[1], 2) == ["stale", "made"]
+    assert column(run_all(checkout)[1], 1) == ["done", "up"]
+
+
+def test_a_reference_that_cannot_be_is_refused_before_anything_is_made(checkout):
+    (checkout / "notebooks" / "reference.csv").write_text("nontvae_mnist,e_ep,13274\n")
+    command = [sys.executable, "-m", "tvae_core.reproduce", "--scale", "smoke"]
+    environment = {**os.environ, "TVAE_HOME": str(checkout.parent / "home"), "PYTHONPATH": str(checkout)}
+    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "reference.csv, line 1: measure 'e_ep'" in done.stderr and "mean 'e_eq'?" in done.stderr
+    assert not (checkout.parent / "home").exists()
 
 
 def test_nothing_outlives_a_killed_run_all(tmp_path):

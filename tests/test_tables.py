@@ -5,8 +5,10 @@ import io
 import itertools
 import json
 import math
+import re
 
 import pytest
+import torch
 
 from tvae_core.comparison import (
     TABLE_1,
@@ -20,12 +22,14 @@ from tvae_core.comparison import (
 )
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.runs import Run
-from tvae_core.tables import Column, Row, cell, comma_separated, draw, markdown
+from tvae_core.style import WIDTH
+from tvae_core.tables import Column, Row, cell, cells, comma_separated, draw, markdown, number
 
 NATS = Column("nats", "a long\nhead ↓", "nats/frame", 1)
 ERROR = Column("e", "er-\nror ↓", "L1", 0)
+L0 = "tvae_L0_mnist"
 ROWS = [
-    Row("TVAE, L = 0", [[1234.56, 1200.0, 1300.1], [-13269.4]]),
+    Row("TVAE, L = 0", [[1234.56, 1200.0, 1300.1], [-13269.4]], False, [(1190.25, 1300.125), None], L0),
     Row("untrained", [[0.25, None, 0.5], [None]], control=True),
 ]
 
@@ -51,11 +55,15 @@ def sample_sd(values):
 )
 def test_cells(values, decimals, text):
     assert cell(values, decimals) == text
+    with_interval = cell(values, decimals, (-1.0, 2345.0))
+    interval = f" [{number(-1.0, decimals)}; {number(2345.0, decimals)}]"
+    assert with_interval == (text if text == "–" else text + interval)
 
 
 def read(text: str) -> list[float] | None:
-    """The numbers of a cell: the mean, and the deviation if there is one."""
-    return None if text == "–" else [float(p.replace(",", "").replace("−", "-")) for p in text.split(" ± ")]
+    """The numbers of a cell: the mean, the deviation if there is one, the ends of the interval."""
+    plain = text.replace(",", "").replace("−", "-")
+    return None if text == "–" else [float(part) for part in re.findall(r"-?[\d.]+", plain)]
 
 
 def test_markdown_reads_back():
@@ -64,18 +72,24 @@ def test_markdown_reads_back():
     assert [line[0] for line in lines] == ["TVAE, L = 0", "*untrained*"]
     first, second = ([read(text) for text in line[1:]] for line in lines)
     nats = ROWS[0].values[0]
-    assert first[0] == pytest.approx([sum(nats) / 3, sample_sd(nats)], abs=0.051)
+    assert first[0] == pytest.approx([sum(nats) / 3, sample_sd(nats), 1190.25, 1300.125], abs=0.051)
     assert (first[1], second) == ([-13269.0], [[0.4, 0.2], None])
 
 
 def test_comma_separated_reads_back_unrounded():
-    first, second = csv.DictReader(io.StringIO(comma_separated((NATS, ERROR), ROWS)))
+    lines = list(csv.DictReader(io.StringIO(comma_separated((NATS, ERROR), ROWS))))
     nats = ROWS[0].values[0]
-    assert (first["row"], second["row"]) == ("TVAE, L = 0", "untrained")
-    assert float(first["nats"]) == pytest.approx(sum(nats) / 3, rel=1e-12)
-    assert float(first["nats_sd"]) == pytest.approx(sample_sd(nats), rel=1e-12)
-    assert (first["nats_n"], first["e"], first["e_sd"], first["e_n"]) == ("3", "-13269.4", "", "1")
-    assert (second["nats"], second["nats_n"], second["e"], second["e_n"]) == ("0.375", "2", "", "0")
+    assert [(line["row"], line["measure"]) for line in lines] == [
+        (row.label, column.key) for row in ROWS for column in (NATS, ERROR)
+    ]
+    first, error, control, undefined = lines
+    assert (first["heading"], first["unit"], first["decimals"]) == ("a long head ↓", "nats/frame", "1")
+    assert float(first["mean"]) == pytest.approx(sum(nats) / 3, rel=1e-12)
+    assert float(first["sd"]) == pytest.approx(sample_sd(nats), rel=1e-12)
+    assert (float(first["low"]), float(first["high"]), first["seeds"]) == (1190.25, 1300.125, "3")
+    assert (error["mean"], error["sd"], error["seeds"], error["low"]) == ("-13269.4", "", "1", "")
+    assert (control["mean"], control["seeds"], control["control"]) == ("0.375", "2", "1")
+    assert (undefined["mean"], undefined["seeds"], first["experiment"]) == ("", "0", "tvae_L0_mnist")
 
 
 def test_a_row_needs_a_value_for_every_column():
@@ -102,7 +116,18 @@ def synthetic(folder, name, seed=1, chance=CHANCE, untrained=900.0, **trained) -
     run.folder.mkdir()
     results = {"trained": {**LOW, **trained}, "untrained": raised(LOW, untrained), "chance": chance}
     (run.folder / "results.json").write_text(json.dumps(results))
+    run.save_per_sequence(**{kind: around(results[kind], seed) for kind in ("trained", "untrained")})
     return run
+
+
+def around(row, seed, n=120) -> dict[str, torch.Tensor]:
+    """Values of n sequences whose means are those of the row; rolls that hit the start or miss it by one."""
+    g = torch.Generator().manual_seed(seed)
+    noise = torch.randn(n, generator=g)
+    values = {k: v + noise - noise.mean() for k, v in row.items() if isinstance(v, float)}
+    start, varied = (torch.randint(high, (n,), generator=g) for high in (15, 4))
+    rolls = start + torch.randint(2, (n,), generator=g)
+    return {**values, "start": start, "varied": varied, "roll_first": rolls, "roll_nearest": start.clone()}
 
 
 def test_rows_of_several_experiments_and_seeds(tmp_path):
@@ -120,6 +145,24 @@ def test_rows_of_several_experiments_and_seeds(tmp_path):
     assert cell(held_out[0], 1) == "201.5 ± 0.7"
 
 
+def test_intervals_of_rows(tmp_path):
+    runs = [synthetic(tmp_path, "bubbles_dsprites", seed) for seed in (1, 2)]
+    trained, untrained, chance = table_rows(runs, TABLE_2)
+    keys = [column.key for column in TABLE_2]
+    for row in (trained, untrained):
+        intervals = dict(zip(keys, row.intervals, strict=True))
+        assert intervals["capcorr_first/orientation"] is None  # undefined
+        assert intervals["capcorr_nearest/scale"] == pytest.approx((1.0, 1.0))
+        low, high = intervals["capcorr_first/x"]
+        assert 0.9 < low < high < 1.0
+        for key in ("e_eq", "roll_held_out", "log_p_sequence"):
+            low, high = intervals[key]
+            assert low < average(runs, "untrained" if row.control else "trained", key) < high < low + 1
+    assert set(chance.intervals) == {None} and chance.experiment == ""
+    assert trained.experiment == untrained.experiment == "bubbles_dsprites"
+    assert " [" in cells(TABLE_2, trained)[keys.index("e_eq")]
+
+
 def test_values_by_factor(tmp_path):
     rows = table_rows([synthetic(tmp_path, "bubbles_dsprites")], TABLE_2)
     assert [values[0] for values in rows[0].values[:5]] == [0.5, -0.5, None, 0.25, 0.25]
@@ -135,15 +178,18 @@ def test_nothing_in_a_drawn_table_touches_anything_else(columns, seeds, tmp_path
     rows = table_rows(runs, columns)
     figure = draw(columns, rows)
     texts = figure.axes[0].texts
-    assert len(texts) == len(columns) * (2 + len(rows)) + len(rows)
+    parts, rest = divmod(len(texts) - len(columns) * (2 + len(rows)), len(rows))  # rows are named in each
+    assert rest == 0 and parts >= 1
+    assert figure.get_figwidth() <= WIDTH  # so its letters keep their size when printed
     boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
     for (a, box), (b, other) in itertools.combinations(boxes, 2):
         assert not box.padded(-1).overlaps(other.padded(-1)), (a, b)
     assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for _, box in boxes)
     shown = {text.get_text() for text in texts}
-    assert {
-        cell(v, c.decimals).replace(" ±", "\n±") for r in rows for v, c in zip(r.values, columns, strict=True)
-    } <= shown
+    for row in rows:
+        said = cells(columns, row._replace(intervals=()) if row.control else row)
+        assert {text.replace(" ±", "\n±").replace(" [", "\n[") for text in said} <= shown
+    assert any("[" in text for text in shown)
 
 
 def test_what_is_written_is_what_is_shown(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tvae_core import evaluation, files, mnist, train
+from tvae_core import evaluation, files, metrics, mnist, train
 from tvae_core.experiments import EXPERIMENTS, SCALES, Experiment
 from tvae_core.mnist import Digits
 from tvae_core.runs import Run, find_run, identity
@@ -82,7 +82,7 @@ def test_every_experiment_fits_saves_and_reloads(name, data, tmp_path, monkeypat
     assert (run.results["trained"]["roll_held_out"] is not None) == held_out
     kept = {path.name for path in run.folder.iterdir()} - {"lock"}
     documents = {f"{part}.json" for part in ("config", "history", "results", "provenance")}
-    assert kept == documents | {"checkpoint.safetensors"}
+    assert kept == documents | {"checkpoint.safetensors", "per_sequence.safetensors"}
 
     forbid_training(monkeypatch)
     again = run_it(exp, tmp_path, data)
@@ -178,12 +178,30 @@ def test_a_kill_between_checkpoint_and_results_costs_no_training(last, few, data
     assert_same(run_it(tiny(), tmp_path / "killed", data), straight)
 
 
-def test_a_run_that_lost_its_results_is_measured_again_not_trained(few, data, tmp_path, monkeypatch):
+@pytest.mark.parametrize("lost", ["results.json", "per_sequence.safetensors"])
+def test_a_run_that_lost_its_results_is_measured_again_not_trained(lost, few, data, tmp_path, monkeypatch):
     straight = run_it(tiny(), tmp_path / "straight", data)
-    run_it(tiny(), tmp_path / "lost", data)
-    (find_run(tiny(), None, "cpu", tmp_path / "lost", data).folder / "results.json").unlink()
+    trained = run_it(tiny(), tmp_path / "lost", data)
+    (trained.folder / lost).unlink()
     monkeypatch.setattr(Trainer, "advance", lambda *_: pytest.fail("a step was made again"))
-    assert_same(run_it(tiny(), tmp_path / "lost", data), straight)
+    measured = run_it(tiny(), tmp_path / "lost", data)
+    assert_same(measured, straight)
+    assert measured.provenance == trained.provenance  # of the training, not of the measuring
+
+
+def test_measures_are_the_means_of_what_is_kept_for_each_sequence(few, data, tmp_path):
+    run = run_it(tiny(), tmp_path, data)
+    for kind in ("trained", "untrained"):
+        row, kept = run.results[kind], run.per_sequence(kind)
+        assert {len(values) for values in kept.values()} == {row["n_sequences"]}
+        means = {name for name, value in row.items() if isinstance(value, float)}
+        assert means == {name for name, values in kept.items() if values.is_floating_point()}
+        assert all(kept[name].mean().item() == row[name] for name in means)
+        for omega in ("first", "nearest"):
+            r = metrics.pearson_per_factor(kept[f"roll_{omega}"], kept["start"], kept["varied"], 3)
+            assert [None if v != v else v for v in r.tolist()] == list(row[f"capcorr_{omega}"].values())
+    with pytest.raises(AssertionError):
+        assert torch.equal(*(run.per_sequence(kind)["nll"] for kind in ("trained", "untrained")))
 
 
 def test_of_two_that_ask_for_the_same_run_one_trains(few, data, tmp_path, monkeypatch):
@@ -270,6 +288,8 @@ def test_provenance_and_config(few, data, tmp_path):
     run = run_it(tiny(), tmp_path, data)
     assert set(run.provenance) >= {"data", "commit", "device", "system", "python", "versions", "seconds"}
     assert run.provenance["data"] == "a few random digits" and run.provenance["seconds"] > 0
+    weights = 4 * sum(p.numel() for p in run.load_model().parameters())
+    assert run.provenance["peak_memory"] > weights and run.provenance["peak_device_memory"] is None
     assert run.provenance["versions"]["torch"] == torch.__version__.split("+")[0] or "+" in torch.__version__
     config = json.loads((run.folder / "config.json").read_text())
     assert config == json.loads(json.dumps(dataclasses.asdict(run.exp)))

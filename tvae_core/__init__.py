@@ -1,18 +1,32 @@
 """The Topographic VAE (Keller & Welling 2021): library behind the notebooks of its figures and tables."""
 
+import importlib
 import os
 
 # Read once, when CUDA starts: without it cuBLAS may not repeat its results.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
-from tvae_core.evaluation import evaluate
-from tvae_core.experiments import EXPERIMENTS, Experiment
-from tvae_core.metrics import capsule_correlation, equivariance_error
-from tvae_core.model import TVAE
-from tvae_core.runs import Run
-from tvae_core.scales import SCALES
-from tvae_core.torus import roll
-from tvae_core.train import fit
+_ROOMS = {
+    "EXPERIMENTS": "experiments",
+    "SCALES": "scales",
+    "TVAE": "model",
+    "Experiment": "experiments",
+    "Run": "runs",
+    "capsule_correlation": "metrics",
+    "equivariance_error": "metrics",
+    "evaluate": "evaluation",
+    "fit": "train",
+    "roll": "torus",
+}
+__all__ = list(_ROOMS)
 
-__all__ = ["EXPERIMENTS", "SCALES", "TVAE", "Experiment", "Run", "capsule_correlation", "equivariance_error"]
-__all__ += ["evaluate", "fit", "roll"]
+
+def __getattr__(name: str) -> object:
+    """A room is opened when something of it is asked for: not all of them need torch, which takes seconds."""
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_ROOMS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

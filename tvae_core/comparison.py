@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from tvae_core.files import write_atomically
+from tvae_core.intervals import LEVEL, RESAMPLES, Interval, interval_of_correlation, interval_of_mean
 from tvae_core.runs import Run
 from tvae_core.tables import Column, Row, comma_separated, markdown, mean_and_sd
 
@@ -30,7 +33,8 @@ LOG_P = (
 )
 NOTE = (
     "log p(x) is estimated by importance sampling, log n subtracted. Rolls and reconstructions decode t "
-    "at E[z] and E[u²]; those “at E[u]” at the posterior mean of u, which leaves its variance out."
+    "at E[z] and E[u²]; those “at E[u]” at the posterior mean of u, which leaves its variance out. "
+    f"In brackets: {LEVEL:.0%} bootstrap interval over the test sequences, {RESAMPLES:,} resamples."
 )
 E_EQ = Column("e_eq", "E_eq ↓", "L1", 0)
 LIKELIHOODS = (*ROLLS, *LOG_P)
@@ -45,6 +49,7 @@ TABLE_2 = (
     *ROLLS,
     *LOG_P,
 )
+COMPARABLE = tuple(dict.fromkeys(column.key for column in (*TABLE_1, *TABLE_2)))  # with reference values
 
 
 def value_of(row: dict, key: str) -> float | None:
@@ -76,12 +81,31 @@ def table_rows(runs: Sequence[Run], columns: Sequence[Column]) -> list[Row]:
 
     def row(label: str, of: Sequence[Run], kind: str) -> Row:
         values = [[value_of(run.results[kind], column.key) for run in of] for column in columns]
-        return Row(label, values, kind != "trained")
+        intervals = [interval_of(of, kind, column.key) for column in columns]
+        return Row(label, values, kind != "trained", intervals, "" if kind == "chance" else of[0].label)
 
     rows = []
     for name, own in groups(runs).items():
         rows += [row(model_name(name), own, "trained"), row("untrained", own, "untrained")]
     return [*rows, row("chance level", groups(runs)[runs[0].label], "chance")]
+
+
+def interval_of(runs: Sequence[Run], kind: str, key: str) -> Interval | None:
+    """A measure's bootstrap interval over test sequences, its mean over seeds; None where there is none.
+
+    There is none for `chance`, which is known, and for a measure that is not defined for every run.
+    """
+    if kind == "chance" or any(value_of(run.results[kind], key) is None for run in runs):
+        return None
+    kept = [run.per_sequence(kind) for run in runs]
+    measure, _, factor = key.partition("/")
+    if not factor:
+        return interval_of_mean(torch.stack([values[key] for values in kept]))
+    index, rolls = list(runs[0].results[kind][measure]).index(factor), measure.replace("capcorr", "roll")
+    members = [(values["varied"] == index) & (values[rolls] >= 0) for values in kept]
+    return interval_of_correlation(
+        [(values[rolls][m], values["start"][m]) for values, m in zip(kept, members, strict=True)]
+    )
 
 
 def average(runs: Sequence[Run], kind: str, key: str) -> float | None:

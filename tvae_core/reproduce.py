@@ -10,18 +10,24 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 
+from tvae_core.comparison import COMPARABLE
 from tvae_core.devices import choose_device
+from tvae_core.experiments import EXPERIMENTS
 from tvae_core.notebooks import NOTEBOOKS, Notebook, notebooks
 from tvae_core.paths import HOME
+from tvae_core.reference import read_reference
+from tvae_core.report import Reference, report
 from tvae_core.request import Request, read_request
+from tvae_core.status import status
 from tvae_core.variants import label, read_experiment
 
 GRACE = 15  # seconds that jobs get to end by themselves
@@ -99,7 +105,7 @@ def outcome(notebook: Notebook, request: Request, jobs: Sequence[Job], code: int
     own = [job for job in jobs if job.rule == f"notebook_{notebook.name}"]
     minutes = f"{sum(job.seconds for job in [*trained, *own]) / 60:.1f}"
     missing = [path for path in notebook.outputs(request.scale) if not path.is_file()]
-    figure = str(notebook.figures(request.scale)[0])
+    figure = str([notebook.executed(request.scale), *notebook.figures(request.scale)][:2][-1])
     failed = [job.name for job in trained if job.code]
     if any(job.code for job in own) and code != 130:
         words = f"{notebook.last_words(request.scale)}\n  see {notebook.attempt(request.scale)}"
@@ -121,12 +127,15 @@ def show_table(rows: Sequence[Sequence[str]]) -> None:
     """Print rows under their heading, columns aligned."""
     rows = [("notebook", "status", "minutes", "figure"), *rows]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    for name, status, minutes, where in rows:
-        print(f"{name:{widths[0]}}  {status:{widths[1]}}  {minutes:>{widths[2]}}  {where}".rstrip())
+    for name, word, minutes, where in rows:
+        print(f"{name:{widths[0]}}  {word:{widths[1]}}  {minutes:>{widths[2]}}  {where}".rstrip())
 
 
-def reproduce(request: Request) -> int:
-    """Carry out a request and print its table; 0 if everything is there now, 1 if not, 130 if interrupted."""
+def reproduce(request: Request, available: Mapping[str, Notebook], reference: Reference) -> int:
+    """Carry out a request, print its table and write the report of its scale.
+
+    0 if everything asked for is there now, 1 if not, 130 if interrupted.
+    """
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="tvae-") as folder:
         journal = Path(folder) / "journal"
@@ -135,9 +144,31 @@ def reproduce(request: Request) -> int:
     rows = [outcome(notebook, request, jobs, code) for notebook in request.chosen]
     print()
     show_table(rows)
+    noted = {name: words for name, word, _, words in rows if word not in ("done", "up to date")}
+    print(f"Report: {report(request.scale, available.values(), reference, noted)}")
     minutes = (time.monotonic() - started) / 60
     print(f"{minutes:.1f} minutes in all; a notebook's count the training that it needed too")
     return code if code in (0, 130) else 1
+
+
+def comparable(available: Iterable[Notebook], scale: str) -> list[str]:
+    """What a reference value can be of: the experiments, and the variants of them that notebooks show."""
+    texts = (text for notebook in available for text in notebook.experiments({}))
+    return list(dict.fromkeys([*EXPERIMENTS, *(label(read_experiment(text, scale)) for text in texts)]))
+
+
+def show_list(available: Iterable[Notebook], scale: str) -> None:
+    """Print each item with its notebook, the experiments that it needs, and how it stands at a scale."""
+    rows = [("item", "notebook", scale, "shows", "")]
+    for notebook in available:
+        names = ", ".join(notebook.experiments({})) or "no experiment"
+        rows.append((notebook.item, notebook.name, status(notebook, scale).word, notebook.shows, names))
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    for *row, shows, experiments in rows:
+        start = "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
+        print(f"{start}  {shows}".rstrip())
+        if experiments:
+            print(textwrap.fill(experiments, 100, initial_indent=" " * 8, subsequent_indent=" " * 8))
 
 
 def end_as_by_ctrl_c() -> None:
@@ -152,16 +183,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         available = notebooks()
         request = read_request(sys.argv[1:] if arguments is None else arguments, available)
-        if request is None:
-            for notebook in available.values():
-                print(f"{notebook.name:10}{notebook.title}")
-                print(f"{'':10}{', '.join(notebook.experiments({})) or 'no experiment'}")
+        if request.listed:
+            show_list(request.chosen, request.scale)
             return 0
+        reference = read_reference(comparable(available.values(), request.scale), COMPARABLE)
         print(f"Scale {request.scale}, device {choose_device(request.device)}, results in {HOME}", flush=True)
         end_as_by_ctrl_c()
         HOME.mkdir(parents=True, exist_ok=True)
         with FileLock(HOME / ".run_all.lock", timeout=0):
-            return reproduce(request)
+            return reproduce(request, available, reference)
     except Timeout:
         print(f"run_all.sh: another call is at work in {HOME}", file=sys.stderr)
     except ValueError as error:

@@ -9,11 +9,9 @@ import torch
 
 from tvae_core.choices import read_setting, require
 from tvae_core.devices import choose_device
-from tvae_core.notebooks import Notebook
+from tvae_core.notebooks import GIVEN, Notebook
 from tvae_core.scales import SCALES, default_scale
 from tvae_core.variants import read_experiment
-
-GIVEN = ("scale", "seeds", "device", "runs", "figures")  # parameters with an option or a place of their own
 
 
 @dataclass(frozen=True)
@@ -28,6 +26,7 @@ class Request:
     data: str | None = None
     changes: dict[str, object] = field(default_factory=dict)  # other values for notebooks' parameters
     force: bool = False
+    listed: bool = False  # only to be named, not to be made
 
     @property
     def parallel(self) -> int:
@@ -83,13 +82,11 @@ def _refuse_unknown(rest: Sequence[str], parser: argparse.ArgumentParser) -> Non
         raise ValueError(f"{argument!r} must be the first word after run_all.sh")
 
 
-def read_request(arguments: Sequence[str], available: Mapping[str, Notebook]) -> Request | None:
-    """The request in these arguments, None for --list; ValueError in one sentence for what cannot be."""
+def read_request(arguments: Sequence[str], available: Mapping[str, Notebook]) -> Request:
+    """The request in these arguments; ValueError in one sentence for what cannot be."""
     parser = build_parser()
     asked, rest = parser.parse_known_args(arguments)
     _refuse_unknown(rest, parser)
-    if asked.list:
-        return None
     names = list(available) if asked.only is None else [name.strip() for name in asked.only.split(",")]
     chosen = [available[require(name, available, "notebook")] for name in dict.fromkeys(names)]
     scale = asked.scale or default_scale(choose_device(asked.device).type)
@@ -103,6 +100,7 @@ def read_request(arguments: Sequence[str], available: Mapping[str, Notebook]) ->
         data=asked.data and str(Path(asked.data).expanduser().absolute()),
         changes=dict(_change(text, chosen) for text in asked.set),
         force=asked.force,
+        listed=asked.list,
     )
     for notebook in chosen:
         _refuse_what_cannot_be_trained(notebook, request)

@@ -4,11 +4,8 @@ import dataclasses
 import hashlib
 import json
 import os
-import platform
-import subprocess
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -16,15 +13,17 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tvae_core.devices import choose_device, choose_precision, describe
+from tvae_core.devices import choose_device, choose_precision, describe, peak_device_memory
 from tvae_core.experiments import Experiment
 from tvae_core.model import TVAE
 from tvae_core.paths import DATA, RUNS
+from tvae_core.provenance import peak_memory, software
 from tvae_core.variants import label
 
 RECIPE = 1  # to be raised when the same configuration is trained or measured differently by newer code
 
 _CHECKPOINT = "checkpoint.safetensors"
+_PER_SEQUENCE = "per_sequence.safetensors"
 # What a run is called and where its images came from do not determine it; the images themselves do.
 _NOT_DETERMINING = ("shows", "scale", "source", "wandb_on")
 
@@ -37,18 +36,17 @@ def identity(exp: Experiment, data_key: str) -> str:
 
 
 def provenance(device: torch.device, data_source: str, seconds: float) -> dict[str, object]:
-    """How a result came about: versions, commit, device, data, duration of the training in seconds."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
-    described = subprocess.run(git, capture_output=True, text=True, check=False)
-    packages = ("tvae_core", "torch", "torchvision", "numpy")
+    """How a result came about: data, device, commit, versions, seconds of training, and bytes of memory.
+
+    The peaks are those of this process, so after an interruption those of the rest.
+    """
     return {
         "data": data_source,
-        "commit": described.stdout.strip() or None,
         "device": describe(device),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
+        **software(),
         "seconds": round(seconds, 1),
+        "peak_memory": peak_memory(),
+        "peak_device_memory": peak_device_memory(device),
     }
 
 
@@ -71,12 +69,20 @@ class Run:
     @property
     def complete(self) -> bool:
         """Whether the run was trained and measured; results.json is written last."""
-        return (self.folder / "results.json").is_file()
+        return all((self.folder / name).is_file() for name in (_PER_SEQUENCE, "results.json"))
 
     @cached_property
     def results(self) -> dict[str, dict[str, object]]:
         """The measures, as rows `trained` and `untrained` (evaluate) and `chance`."""
         return self._read("results.json")
+
+    def per_sequence(self, kind: str) -> dict[str, Tensor]:
+        """What the measures of a row, `trained` or `untrained`, are made of: one value a test sequence.
+
+        Keys as evaluation.measure has them, each (n,).
+        """
+        tensors = load_file(self.folder / _PER_SEQUENCE)
+        return {k.partition(".")[2]: v for k, v in tensors.items() if k.startswith(f"{kind}.")}
 
     @cached_property
     def history(self) -> list[dict[str, int | float]]:
@@ -99,11 +105,18 @@ class Run:
 
     def save_checkpoint(self, tensors: dict[str, Tensor], **progress: object) -> None:
         """Replace the checkpoint; `progress` (JSON values) goes into its header, so the two cannot differ."""
+        self._save(_CHECKPOINT, tensors, {"progress": json.dumps(progress)})
+
+    def save_per_sequence(self, **rows: dict[str, Tensor]) -> None:
+        """Keep what `per_sequence` reads, for each row by its name."""
+        self._save(_PER_SEQUENCE, {f"{kind}.{k}": v for kind, row in rows.items() for k, v in row.items()})
+
+    def _save(self, name: str, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = self.folder / f".{_CHECKPOINT}"  # one name: a killed writer leaves one file at most
+        unfinished = self.folder / f".{name}"  # one name: a killed writer leaves one file at most
         contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        save_file(contiguous, unfinished, metadata={"progress": json.dumps(progress)})
-        os.replace(unfinished, self.folder / _CHECKPOINT)
+        save_file(contiguous, unfinished, metadata=metadata)
+        os.replace(unfinished, self.folder / name)
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, object]] | None:
         """The tensors and the progress of an interrupted run, None where there is none."""

@@ -11,12 +11,15 @@ import matplotlib
 from IPython.display import Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from tvae_core.files import write_atomically
 
 WIDTH = 7.0  # inches: the text of a two-column page
 DPI = 200
+FOOT = "Foot"  # in a PNG: how many rows of pixels at its lower edge are the line that says what it shows
 SMALL, BODY = 7.0, 8.0  # points, at printed size
+LEAST = 6.0  # points, below which nobody can be asked to read
 
 INK, MUTED, RULE, PAPER = "#1a1a1a", "#5f6368", "#b9bdc2", "#ffffff"
 ACCENT, SECOND = "#0072b2", "#e69f00"  # blue and orange (Okabe & Ito): told apart without red and green
@@ -71,13 +74,24 @@ def write(figure: Figure, x: float, y: float, text: str, **options) -> None:
     figure.text(x / w, 1 - y / h, text, **{"va": "top", "fontsize": SMALL, **options})
 
 
+def smallest_letters(figure: Figure) -> float:
+    """How large its smallest text is in points when the figure is printed no wider than a page."""
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    return min((t.get_fontsize() for t in texts), default=BODY) * min(1, WIDTH / figure.get_figwidth())
+
+
 def save(figure: Figure, folder: Path | str, name: str, alt: str, shows: str) -> Image:
     """Write folder/name.png and .pdf, each whole or not at all, and return the picture for the notebook.
 
     `shows` says which experiment, scale, seed and data the figure is about, and is printed below it.
+    The PNG has that line as its Comment too, and under FOOT how much of the picture it takes.
     `alt` says in words what there is to see: the PNG's Description, the PDF's Subject, and the
     alternative text of the page. The same figure gives the same bytes: no date is written.
+    Raises ValueError for letters that would be too small to read in print.
     """
+    points = smallest_letters(figure)
+    if points < LEAST:
+        raise ValueError(f"{name}: letters of {points:.1f} points in print, but at least {LEAST} can be read")
     width, height = figure.get_size_inches()
     line = textwrap.fill(shows, int(width * 19))  # a letter of the small size is about 1/19 inch wide
     with style():
@@ -86,7 +100,8 @@ def save(figure: Figure, folder: Path | str, name: str, alt: str, shows: str) ->
         options = {"bbox_inches": "tight", "pad_inches": 0.06, "dpi": DPI}
         png, pdf = io.BytesIO(), io.BytesIO()
         try:
-            about = {"Title": name, "Description": alt, "Comment": shows, "Software": None}
+            foot = round(below.get_window_extent().height + 0.10 * DPI)
+            about = {"Title": name, "Description": alt, "Comment": shows, FOOT: str(foot), "Software": None}
             figure.savefig(png, format="png", metadata=about, **options)
             about = {"Title": name, "Subject": alt, "Keywords": shows, "CreationDate": None}
             figure.savefig(pdf, format="pdf", metadata=about, **options)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tvae_core.devices import choose_device
 from tvae_core.draws import generator
-from tvae_core.evaluation import BATCH, chance, evaluate, rolled
+from tvae_core.evaluation import BATCH, measure_all, rolled
 from tvae_core.experiments import Experiment
 from tvae_core.files import write_json
 from tvae_core.live import Live
@@ -181,9 +181,8 @@ class Trainer:
                     self.save()
                     tracker.saved()
                 if interruption.requested:
-                    raise KeyboardInterrupt(
-                        f"stopped at step {self.step} of {self.total}; ask again to go on"
-                    )
+                    stopped = f"stopped at step {self.step} of {self.total}; ask again to go on"
+                    raise KeyboardInterrupt(stopped)
 
 
 def fit(
@@ -196,9 +195,10 @@ def fit(
 ) -> Run:
     """The trained and measured run of an experiment: loaded if it exists, resumed if it was interrupted.
 
-    Another process that trains the same run is waited for. Its folder ends up with config.json,
-    history.json, results.json (rows `trained`, `untrained`, `chance`), provenance.json and
-    checkpoint.safetensors. Raises ValueError for a device that is not there.
+    A run that another process trains is waited for, one that lacks measures is only measured. Its folder
+    ends up with config.json, history.json, results.json (rows `trained`, `untrained`, `chance`),
+    per_sequence.safetensors (what they are made of), provenance.json and checkpoint.safetensors. ValueError
+    for a device that is not there.
     """
     run = find_run(exp, seed, device, runs, data)
     if run.complete:
@@ -223,15 +223,13 @@ def fit(
 def _train_and_measure(run: Run, device: torch.device, data: Path, progress: bool) -> None:
     write_json(run.folder / "config.json", dataclasses.asdict(run.exp))
     trainer = Trainer(run, device, data)
+    done = trainer.step
     trainer.train(progress)
-    measure = {"exp": run.exp, "seed": run.seed, "data": data, "progress": progress}
-    results = {
-        "trained": evaluate(trainer.model.eval(), **measure),
-        "untrained": evaluate(run.exp.build_model(run.seed).to(device), **measure),
-        "chance": chance(run.exp, run.seed, device, data),
-    }
+    results, kept = measure_all(trainer.model.eval(), run.exp, run.seed, data, progress)
     write_json(run.folder / "history.json", trainer.history)
-    source = run.exp.load_images(data).source
-    write_json(run.folder / "provenance.json", provenance(device, source, trainer.seconds))
+    if trainer.step > done or not (run.folder / "provenance.json").is_file():  # it tells of the training
+        about = provenance(device, run.exp.load_images(data).source, trainer.seconds)
+        write_json(run.folder / "provenance.json", about)
+    run.save_per_sequence(**kept)
     write_json(run.folder / "results.json", results)
     trainer.save(final=True)  # only now: until the run is complete, training must be able to go on

@@ -1,0 +1,38 @@
+"""What made a result: commit, system, versions, and how much memory it took."""
+
+import importlib
+import importlib.util
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+# Windows has no such account.
+resource = importlib.import_module("resource") if importlib.util.find_spec("resource") else None
+
+_PACKAGES = ("tvae_core", "torch", "torchvision", "numpy")
+
+
+def software() -> dict[str, object]:
+    """Commit (None outside a checkout), system, Python and the versions of the packages that compute."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    described = subprocess.run(git, capture_output=True, text=True, check=False)
+    return {
+        "commit": described.stdout.strip() or None,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in _PACKAGES},
+    }
+
+
+def peak_memory(children: bool = False) -> int | None:
+    """Bytes of memory that this process held at most; of `children`, the largest that has ended.
+
+    None where the system keeps no account of it.
+    """
+    if resource is None:
+        return None
+    whose = resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(whose).ru_maxrss * unit
