@@ -21,7 +21,7 @@ LEVELS = [
     "article train",
     "literal",
     "bench",
-    "explorer gallery report sweeps",
+    "explorer gallery report study sweeps",
     "reproduce",
     "cli",
 ]
