@@ -21,6 +21,7 @@ LEVELS = [
     "article train",
     "literal",
     "bench",
+    "scaling",
     "explorer gallery report study sweeps",
     "reproduce",
     "cli",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tvae_core import bench, literal
+from tvae_core import bench, literal, scaling
 from tvae_core.cli import main
 from tvae_core.draws import generator
 from tvae_core.experiments import EXPERIMENTS
@@ -77,3 +77,27 @@ def test_a_json_file_says_where_it_was_measured(brief, tmp_path, capsys):
 def test_a_wrong_word_is_refused(arguments, capsys):
     assert main(["bench", *arguments]) == 2
     assert "is not one of" in capsys.readouterr().err
+
+
+def test_costs_are_measured_at_every_size(monkeypatch):
+    sizes = []
+
+    def counted(step, *_):
+        step()
+        sizes.append(1)
+        return float(len(sizes))
+
+    monkeypatch.setattr(scaling, "milliseconds", counted)
+    monkeypatch.setattr(scaling, "AXES", {"batch": (1, 2), "frames": (3, 6), "k": (1, 25)})
+    costs = scaling.scaling("cpu")
+    assert costs == {
+        "batch": [(1, 1.0), (2, 2.0)],
+        "frames": [(3, 3.0), (6, 4.0)],
+        "k": [(1, 5.0), (25, 6.0)],
+    }
+    panels = scaling.scaling_panels(costs)
+    assert panels[0].title.endswith("the power 1.0") and panels[0].curves[0].y == (1.0, 2.0)
+
+
+def test_the_exponent_of_a_power_is_the_power():
+    assert scaling.exponent([(1, 5.0), (2, 1.0), (6, 9.0)]) == pytest.approx(2)

@@ -15,13 +15,11 @@ from torch import nn
 from tvae_core.devices import choose_device, choose_precision, describe
 from tvae_core.draws import generator
 from tvae_core.experiments import Experiment
-from tvae_core.grouper import Grouper
 from tvae_core.literal import literal_step
 from tvae_core.model import TVAE
 from tvae_core.paths import DATA
 from tvae_core.runs import Run
 from tvae_core.schedule import build_optimizer
-from tvae_core.torus import offsets
 from tvae_core.train import Trainer
 
 Step = Callable[[], object]
@@ -135,11 +133,11 @@ def measure(exp: Experiment, device: torch.device, data: Path = DATA, seconds: f
     }
 
 
-def reference(exp: Experiment, device: torch.device, data: Path = DATA) -> float:
+def reference(exp: Experiment, device: torch.device, data: Path = DATA, seconds: float = 1.0) -> float:
     """Milliseconds of the literal step (tvae_core.literal)."""
     with trainer_of(exp.having(precision="float32"), device, data) as trainer:
         index = trainer.batch_index(trainer.order())
-        return milliseconds(literal_step(trainer, index), device)
+        return milliseconds(literal_step(trainer, index), device, seconds)
 
 
 def medians(rows: Sequence[dict]) -> dict:
@@ -155,8 +153,11 @@ def bench(
     device_name: str = "auto",
     runs: int = 3,
     data: Path = DATA,
+    seconds: float = 1.0,
 ) -> dict[str, object]:
     """Each precision measured `runs` times in turn (medians), the literal step, and where it was measured.
+
+    Each number takes about the given seconds.
 
     Raises ValueError for a device that is not there.
     """
@@ -164,9 +165,9 @@ def bench(
     names = dict.fromkeys(str(choose_precision(p, device)).removeprefix("torch.") for p in precisions)
     variants = [exp.having(precision=name) for name in names]
     # in turn, so that what else the machine does meets all of them
-    measured = [[measure(variant, device, data) for variant in variants] for _ in range(runs)]
+    measured = [[measure(variant, device, data, seconds) for variant in variants] for _ in range(runs)]
     rows = [medians(of) for of in zip(*measured, strict=True)]
-    literal = reference(exp, device, data)
+    literal = reference(exp, device, data, seconds)
     for row in rows:
         row["faster_than_literal"] = round(literal / row["step_ms"], 2)
     return {
@@ -198,42 +199,3 @@ def bench_lines(result: dict) -> list[str]:
             f"peak memory {row['peak_memory_bytes'] / 2**20:,.0f} MiB"
         )
     return lines
-
-
-AXES = {  # what is varied, around 8 sequences of 18 frames and 18 capsules of 18 units
-    "batch": (1, 2, 4, 8, 16, 32),
-    "frames": (3, 6, 9, 18, 36),
-    "capsules": (3, 6, 9, 18, 36),
-    "units": (6, 9, 18, 36),
-    "K": (1, 3, 7, 13, 25),
-}
-
-
-def cost(device: torch.device, batch=8, frames=18, capsules=18, units=18, K=3, seconds: float = 0.5) -> float:
-    """Milliseconds of a step in float32 on random MNIST-sized frames, for a shifting capsule of L = S/3."""
-    kernel = max(1, 2 * frames // 3)
-    steps = [offsets(kernel, kernel, K // 2)]
-    model = TVAE((3, 28, 28), capsules, units, Grouper((frames, units), steps)).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=device.type in ("cpu", "cuda"))
-    x = torch.rand(batch, frames, 3, 28, 28, device=device)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        (-model(x).elbo.mean()).backward()
-        optimizer.step()
-
-    return milliseconds(step, device, seconds)
-
-
-def scaling(device_name: str = "auto", seconds: float = 0.5) -> dict[str, list[tuple[int, float]]]:
-    """How the cost of a step grows along each of AXES: pairs of size and milliseconds.
-
-    Frames and batch should cost in proportion (once they outweigh the optimizer's traffic), capsules and
-    units with the square (the layers are s × s with s = C·D), K nothing (W is a matrix whatever it couples).
-    Raises ValueError for a device that is not there.
-    """
-    device = choose_device(device_name)
-    return {
-        axis: [(size, cost(device, **{axis: size}, seconds=seconds)) for size in sizes]
-        for axis, sizes in AXES.items()
-    }

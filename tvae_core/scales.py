@@ -26,7 +26,7 @@ SCALES: Mapping[str, Mapping[str, object]] = MappingProxyType(
             "eval_sequences": 24,
             "n_is_samples": 2,
         },
-        "quick": {**_SOON, "max_steps": 3000, "precision": "auto", "eval_sequences": 500},
+        "quick": {**_SOON, "max_steps": 2000, "precision": "auto", "eval_sequences": 300},
         "paper": {},
     }
 )
