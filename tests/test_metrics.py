@@ -15,6 +15,7 @@ from tvae_core.metrics import (
     equivariance_error_at_chance,
     importance_sampled,
     observed_roll,
+    overlap,
     selectivity,
 )
 
@@ -254,3 +255,11 @@ def test_selectivity_in_single_precision_far_from_0():
     responses, labels = randn(2000, 3), torch.arange(2000) % 10
     moved = selectivity(responses + 30, labels)
     torch.testing.assert_close(moved, selectivity(responses.double(), labels).float(), atol=2e-3, rtol=0)
+
+
+def test_overlap_is_intersection_over_union():
+    true, logits = torch.zeros(1, 3, 1, 2, 2), torch.full((1, 3, 1, 2, 2), -1.0)
+    true[0, :2, 0, 0] = 1  # the upper row, in two frames; the third is empty
+    logits[0, 0, 0, :, 0] = 1  # the left column
+    logits[0, 1, 0, 0] = 1
+    assert overlap(logits, true)[0].tolist() == pytest.approx([1 / 3, 1.0, 1.0])

@@ -47,6 +47,7 @@ TABLE_2 = (
     Column("capcorr_nearest/scale", "CapCorr\nscale ↑", "nearest Ω", 2),
     E_EQ,
     *ROLLS,
+    Column("iou_roll_held_out", "roll,\nheld out ↑", "IoU", 2),
     *LOG_P,
 )
 COMPARABLE = tuple(dict.fromkeys(column.key for column in (*TABLE_1, *TABLE_2)))  # with reference values

@@ -1,6 +1,6 @@
 """`evaluate`: every measure of one model on the test split, and what chance gives on the same sequences."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -24,6 +24,7 @@ _ROLLS = ("reconstruction", "roll_seen", "roll_held_out")
 MEASURES = (
     *("nll", "kl_z", "kl_u", "elbo", "log_p_sequence", "log_p_per_frame", "e_eq"),
     *(*_ROLLS, *(f"{name}_at_means" for name in _ROLLS)),
+    *(f"iou_{name}" for name in _ROLLS),
 )
 
 Row = dict[str, object]
@@ -46,15 +47,24 @@ def test_batches(exp: Experiment, sequences: Sequences) -> Iterator[tuple[Batch,
 def rolled(
     model: TVAE, exp: Experiment, x: Float[Tensor, "B S ch h w"], t: Float[Tensor, "B S C D"]
 ) -> dict[str, Float[Tensor, " B"]]:
-    """Reconstruction from t, and the roll of t at the anchor into seen and held-out frames; nats a frame."""
+    """Reconstruction from t, and the roll of t at the anchor into seen and held-out frames.
 
-    def nats(logits: Tensor) -> Float[Tensor, "B S"]:
-        return negative_log_likelihood(logits, x, exp.likelihood)
-
-    roll, held_out = nats(model.traverse(t, exp.anchor)), exp.held_out
+    In nats a frame; for sprites, which are binary, also as `iou_…`, the overlap with the true frame.
+    """
+    decoded = {"reconstruction": model.logits(t), "roll": model.traverse(t, exp.anchor)}
+    held_out = exp.held_out
     seen = [frame for frame in range(t.shape[1]) if frame not in held_out]
-    values = {"reconstruction": nats(model.logits(t)).mean(1), "roll_seen": roll[:, seen].mean(1)}
-    return values | ({"roll_held_out": roll[:, held_out].mean(1)} if held_out else {})
+
+    def over_frames(of: Callable[[Tensor], Float[Tensor, "B S"]], name: str) -> dict[str, Tensor]:
+        value = {key: of(logits) for key, logits in decoded.items()}
+        parts = {"reconstruction": value["reconstruction"], "roll_seen": value["roll"][:, seen]}
+        parts |= {"roll_held_out": value["roll"][:, held_out]} if held_out else {}
+        return {f"{name}{key}": part.mean(1) for key, part in parts.items()}
+
+    values = over_frames(lambda logits: negative_log_likelihood(logits, x, exp.likelihood), "")
+    if exp.data == "dsprites":
+        values |= over_frames(lambda logits: metrics.overlap(logits, x), "iou_")
+    return values
 
 
 def per_sequence(
@@ -72,7 +82,7 @@ def per_sequence(
         values |= rolled(model, exp, batch.x, model.latents(batch.x))
         if model.grouper:
             at_means = rolled(model, exp, batch.x, model.latents_at_means(batch.x))
-            values |= {f"{name}_at_means": value for name, value in at_means.items()}
+            values |= {f"{name}_at_means": at_means[name] for name in _ROLLS if name in at_means}
     return values, out.t
 
 
@@ -91,7 +101,7 @@ def evaluate(
     (metrics.importance_sampled). At posterior draws: e_eq (metrics.equivariance_error) and, by factor,
     capcorr_first and capcorr_nearest (metrics.capsule_correlation). In nats a frame, without posterior
     noise: reconstruction, roll_seen and roll_held_out at E[z] and E[u²] (TVAE.latents), and the same three
-    with `_at_means` at E[z] and E[u].
+    with `_at_means` at E[z] and E[u]; for sprites the three as overlaps, `iou_…` (metrics.overlap).
     """
     return measure(model, exp, seed, data, progress)[0]
 

@@ -149,6 +149,13 @@ def importance_sampled(
     raise ValueError(f"log p(x) over {over!r} is not one of sequence, per_frame")
 
 
+def overlap(logits: Float[Tensor, "B S ch h w"], x: Float[Tensor, "B S ch h w"]) -> Float[Tensor, "B S"]:
+    """Intersection over union of the pixels above one half, decoded and true, per frame; 1 if none are."""
+    decoded, true = (logits > 0).flatten(2), (x > 0.5).flatten(2)
+    union = (decoded | true).sum(-1)
+    return torch.where(union > 0, (decoded & true).sum(-1) / union.clamp(min=1), 1.0)
+
+
 def selectivity(
     responses: Float[Tensor, "N U"], labels: Int[Tensor, " N"], classes: int = 10
 ) -> Float[Tensor, "K U"]:
