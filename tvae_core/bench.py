@@ -110,7 +110,7 @@ def measure(exp: Experiment, device: torch.device, data: Path = DATA, seconds: f
             "data": milliseconds(lambda: trainer.sequences.batch(index, g), device, seconds),
             "matrix_products": milliseconds(matrix_products(model, frames, dtype), device, seconds),
         }
-        with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        with torch.inference_mode():  # in float32, as evaluate and the figures do
             t = model.latents(batch.x)
             evaluation = milliseconds(lambda: model(batch.x, g), device, seconds)
             traversal = milliseconds(lambda: model.traverse(t, exp.anchor), device, seconds)
@@ -183,7 +183,7 @@ def bench(
 def bench_lines(result: dict) -> list[str]:
     """The measurement in words and columns."""
     columns = ("step", "floor", "matrix_products", "optimizer", "data")
-    lines = [f"{result['rows'][0]['name']} on {result['device']}, {result['threads']} threads"]
+    lines = [f"{result['rows'][0]['name']} on {result['device']}"]
     lines.append(f"{'milliseconds':10}  " + "".join(f"{name:>17}" for name in columns) + "  ratio   frames/s")
     for row in result["rows"]:
         cells = "".join(f"{row[f'{name}_ms']:17.1f}" for name in columns)
