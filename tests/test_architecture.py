@@ -22,8 +22,8 @@ LEVELS = [
     "literal",
     "bench",
     "scaling",
-    "controls dreams explorer gallery report study sweeps unseen",
-    "borders",
+    "controls dreams explorer gallery report study sweeps",
+    "borders unseen",
     "reproduce",
     "cli",
 ]

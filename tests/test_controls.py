@@ -13,13 +13,12 @@ from tvae_core.controls import (
     capsule_shares,
     correlation_of_capsules,
     distance_panels,
-    first_batches,
     one_capsule_strips,
     partial_roll_costs,
     roll_costs,
     what_capsules_show,
 )
-from tvae_core.evaluation import chance
+from tvae_core.evaluation import chance, first_batches
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.losses import negative_log_likelihood
 from tvae_core.metrics import capsule_correlation
@@ -65,7 +64,7 @@ def literal_cost(run, model, x, frame, rolled) -> torch.Tensor:
 
 def test_roll_costs_against_one_roll_at_a_time(run):
     model = run.load_model()
-    (batch, _), *_ = first_batches(run, 4)
+    (batch, _), *_ = first_batches(run.exp, run.seed, 4)
     with torch.inference_mode():
         literal = [literal_cost(run, model, batch.x, frame, range(3)) for frame in range(18)]
     assert len(batch.x) == 4
@@ -76,7 +75,7 @@ def test_partial_rolls_against_one_capsule_at_a_time(run):
     model = run.load_model()
     choices = [[], [1], [0, 2], [0, 1, 2]]
     mask = torch.tensor([[c in chosen for c in range(3)] for chosen in choices])
-    (batch, _), *_ = first_batches(run, 3)
+    (batch, _), *_ = first_batches(run.exp, run.seed, 3)
     with torch.inference_mode():
         literal = [
             torch.stack([literal_cost(run, model, batch.x, f, chosen) for f in range(18) if f != 6]).mean()

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tvae_core.comparison import model_name
-from tvae_core.controls import both_models, first_batches, roll_costs
+from tvae_core.controls import both_models, roll_costs
+from tvae_core.evaluation import first_batches
 from tvae_core.figures import Strip
 from tvae_core.runs import Run
 from tvae_core.style import BODY, MUTED, RULE, SMALL, WIDTH, blank, place, style
@@ -47,7 +48,9 @@ def breaks(run: Run, sequences: int = 100) -> list[Breaks]:
     found = []
     for kind, model in both_models(run).items():
         with torch.inference_mode():
-            parts = [F.normalize(model(b.x, g).t, dim=-1) for b, g in first_batches(run, sequences)]
+            parts = [
+                F.normalize(model(b.x, g).t, dim=-1) for b, g in first_batches(run.exp, run.seed, sequences)
+            ]
         t = torch.cat(parts)
         error = (t.roll(1, -1) - t.roll(-1, 1)).abs().mean((0, 2))
         found.append(Breaks(run.exp.boundary, kind, error))

@@ -1,6 +1,6 @@
 """Beyond the paper: how far a roll carries, how much of it one capsule carries, and CapCorr of each."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tvae_core.comparison import average, groups, model_name, value_of
-from tvae_core.evaluation import measured, test_batches
+from tvae_core.evaluation import first_batches
 from tvae_core.experiments import Experiment
 from tvae_core.figures import Strip
 from tvae_core.losses import negative_log_likelihood
@@ -16,7 +16,6 @@ from tvae_core.metrics import omega_rolls, pearson_per_factor
 from tvae_core.model import TVAE
 from tvae_core.plots import Curve, Panel
 from tvae_core.runs import Run
-from tvae_core.sequences import Batch
 
 KINDS = ("trained", "untrained")
 
@@ -24,13 +23,6 @@ KINDS = ("trained", "untrained")
 def both_models(run: Run) -> dict[str, TVAE]:
     """The trained model, and the same before any training."""
     return {"trained": run.load_model(), "untrained": run.exp.build_model(run.seed).eval()}
-
-
-def first_batches(run: Run, sequences: int) -> Iterator[tuple[Batch, torch.Generator]]:
-    """At most so many of the test sequences that the run was measured on, in batches (evaluation)."""
-    test = run.exp.build_sequences("test", run.seed)
-    few = run.exp.having(eval_sequences=min(sequences, measured(run.exp, test)))
-    return test_batches(few, test)
 
 
 def titled(run: Run) -> str:
@@ -64,7 +56,7 @@ def roll_costs(
     with torch.inference_mode():
         costs = [
             nats(run.exp, model.traverse(model.latents(batch.x), run.exp.anchor, axes), batch.x)
-            for batch, _ in first_batches(run, sequences)
+            for batch, _ in first_batches(run.exp, run.seed, sequences)
         ]
     return torch.cat(costs).mean(0)
 
@@ -96,7 +88,7 @@ def partial_roll_costs(
     """The mean cost of all frames but l0 where some capsules of t_l0 are rolled, for K choices of them."""
     anchor, costs = run.exp.anchor, []
     with torch.inference_mode():
-        for batch, _ in first_batches(run, sequences):
+        for batch, _ in first_batches(run.exp, run.seed, sequences):
             t = model.latents(batch.x)
             still, moved = t[:, anchor : anchor + 1], model.rolls(t, anchor)
             mixed = torch.where(rolled[:, None, None, :, None], moved, still)  # (K, B, S, C, D)
@@ -198,7 +190,9 @@ def correlation_of_capsules(
 def capsule_correlations(run: Run, model: TVAE, sequences: int = 500) -> Float[Tensor, "F C"]:
     """CapCorr of every capsule for each varying factor, on the posterior draws that the tables measure."""
     with torch.inference_mode():
-        parts = [(model(b.x, g).t, b.factors, b.varied) for b, g in first_batches(run, sequences)]
+        parts = [
+            (model(b.x, g).t, b.factors, b.varied) for b, g in first_batches(run.exp, run.seed, sequences)
+        ]
     t, factors, varied = (torch.cat(part) for part in zip(*parts, strict=True))
     varying = run.exp.build_sequences("test", run.seed).varying
     return correlation_of_capsules(t, factors, varied)[: len(varying)]

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from tvae_core.choices import require
 from tvae_core.diagram import Square
 from tvae_core.draws import generator
-from tvae_core.evaluation import measured, test_batches
+from tvae_core.evaluation import first_batches
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.figures import Strip, class_map
 from tvae_core.metrics import selectivity
@@ -144,13 +144,12 @@ def both_ways(run: Run, example: int = 0, shift: int = 9, varied: int = 0) -> Sq
 def agreement(run: Run, model: TVAE, shift: int, sequences: int = 100) -> tuple[float, float]:
     """Correlation of t of l0 with t of l0 + shift inside a capsule, rolled by the shift and as it is.
 
-    The mean over capsules and the first so many test sequences; 1 is exact equivariance (rolled) or exact
+    The mean over capsules and at most so many test sequences; 1 is exact equivariance (rolled) or exact
     invariance (as it is), 0 chance.
     """
-    test, totals = run.exp.build_sequences("test", run.seed), []
-    few = run.exp.having(eval_sequences=min(sequences, measured(run.exp, test)))
+    totals = []
     with torch.inference_mode():
-        for batch, _ in test_batches(few, test):
+        for batch, _ in first_batches(run.exp, run.seed, sequences):
             t = model.latents(batch.x)
             ends = t[:, run.exp.anchor], t[:, (run.exp.anchor + shift) % t.shape[1]]
             here, there = (F.normalize(end - end.mean(-1, keepdim=True), dim=-1) for end in ends)

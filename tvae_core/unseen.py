@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from tvae_core.controls import both_models, nats
 from tvae_core.draws import generator
 from tvae_core.evaluation import measured
 from tvae_core.figures import Strip
-from tvae_core.losses import negative_log_likelihood
 from tvae_core.mnist import N_FRAMES, DigitSequences
 from tvae_core.model import TVAE
 from tvae_core.plots import Curve, Panel
@@ -79,8 +79,8 @@ def motion_costs(run: Run, model: TVAE, motion: Motion, sequences: int = 100) ->
             x = moving(test, part, motion, generator("cpu", 0, "motion", int(part[0])))
             t = model.latents(x)
             rolled = [model.traverse(t, exp.anchor, step=step) for step in ROLLS]
-            costs.append(torch.stack([negative_log_likelihood(r, x, exp.likelihood) for r in rolled]))
-            again.append(negative_log_likelihood(model.logits(t), x, exp.likelihood))
+            costs.append(torch.stack([nats(exp, r, x) for r in rolled]))
+            again.append(nats(exp, model.logits(t), x))
             total += x.sum((0, 1))
     mean = total / (len(index) * exp.n_transforms)
     entropy = (torch.special.entr(mean) + torch.special.entr(1 - mean)).sum().item()
@@ -91,7 +91,7 @@ def motion_costs(run: Run, model: TVAE, motion: Motion, sequences: int = 100) ->
 
 def all_motion_costs(run: Run, sequences: int = 100) -> dict[str, dict[str, Costs]]:
     """The costs of each motion, of the trained model and before any training."""
-    models = {"trained": run.load_model(), "untrained": run.exp.build_model(run.seed).eval()}
+    models = both_models(run)
     return {
         name: {kind: motion_costs(run, model, motion, sequences) for kind, model in models.items()}
         for name, motion in MOTIONS.items()
