@@ -22,7 +22,8 @@ LEVELS = [
     "literal",
     "bench",
     "scaling",
-    "explorer gallery report study sweeps",
+    "controls dreams explorer gallery report study sweeps",
+    "borders unseen",
     "reproduce",
     "cli",
 ]

@@ -213,3 +213,20 @@ def test_the_square_shows_three_maps_on_one_scale_and_all_frames(turning):
     words = " ".join(text.get_text() for text in figure.texts)
     for word in ("encode", "decode", "transform", "Roll", "frame 15"):
         assert word in words
+
+
+def test_every_example_of_two_factors_that_walk_together(turning):
+    strips = traversal_strips(turning, (1, 4), every=True)
+    assert [strip.title for strip in strips] == ["MNIST, rotation and hue together"] * 2
+    test = turning.exp.build_sequences("test", turning.seed)
+    for strip, digit in zip(strips, (1, 4), strict=True):
+        assert torch.equal(strip.rows[0][1], test.sequence(torch.tensor([digit]), 0).x[0])
+
+
+def test_every_example_of_every_factor(partial):
+    assert len(traversal_strips(partial, (1, 4), every=True)) == 6
+    assert {strip.title for strip in traversal_strips(partial, name="One")} == {
+        "One, rotation",
+        "One, hue",
+        "One, scale",
+    }

@@ -44,6 +44,12 @@ def test_batches(exp: Experiment, sequences: Sequences) -> Iterator[tuple[Batch,
         yield sequences.batch(chunk, g), g
 
 
+def first_batches(exp: Experiment, seed: int, sequences: int) -> Iterator[tuple[Batch, torch.Generator]]:
+    """At most so many of the test sequences that evaluate measures, in its batches, on the CPU."""
+    test = exp.build_sequences("test", seed)
+    return test_batches(exp.having(eval_sequences=min(sequences, measured(exp, test))), test)
+
+
 def rolled(
     model: TVAE, exp: Experiment, x: Float[Tensor, "B S ch h w"], t: Float[Tensor, "B S C D"]
 ) -> dict[str, Float[Tensor, " B"]]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 from tvae_core.choices import require
 from tvae_core.diagram import Square
 from tvae_core.draws import generator
-from tvae_core.evaluation import test_batches
+from tvae_core.evaluation import first_batches
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.figures import Strip, class_map
 from tvae_core.metrics import selectivity
@@ -22,6 +23,9 @@ from tvae_core.schematic import Topography
 from tvae_core.torus import roll
 from tvae_core.train import fit
 from tvae_core.variants import read_experiment
+
+# What to call sequences in which two factors walk together.
+TOGETHER = {"dual": "rotation and hue together", "perspective": "turn in space and hue together"}
 
 
 def figure_folder(figures: str, scale: str) -> Path:
@@ -78,24 +82,30 @@ def topography(name: str) -> Topography:
 
 
 def traversal_strips(
-    run: Run, examples: Sequence[int] = (0,), reconstruction: bool = False, name: str = ""
+    run: Run,
+    examples: Sequence[int] = (0,),
+    reconstruction: bool = False,
+    name: str = "",
+    every: bool = False,
 ) -> list[Strip]:
     """For each transformation of its data one test sequence, and the frames decoded from rolls of t_l0.
 
-    `examples` are places in the test split, one for each transformation, used again if there are fewer.
-    `name` is what the strips are called (the data set, if nothing).
+    `examples` are places in the test split, one for each transformation, used again if there are fewer;
+    or, with `every`, all of them for each. `name` is what the strips are called (the data set, if nothing).
     """
     exp, model, strips = run.exp, run.load_model(), []
     sequences = exp.build_sequences("test", run.seed)
     name = name or ("dSprites" if exp.data == "dsprites" else "MNIST")
     with torch.inference_mode():
-        for i, factor in enumerate(sequences.varying):
-            index = torch.tensor([examples[i % len(examples)] % len(sequences)])
+        factors = [TOGETHER.get(getattr(sequences, "kind", ""), factor) for factor in sequences.varying]
+        shown = [(i, examples[i % len(examples)]) for i in range(len(factors))]
+        for i, example in product(range(len(factors)), examples) if every else shown:
+            index = torch.tensor([example % len(sequences)])
             x = sequences.sequence(index, i).x
             t = model.latents(x)
             rows = [("input", x[0])] + [("reconstruction", model.decode(t)[0])] * reconstruction
             rows.append((f"Roll$_δ$($t_{{{exp.anchor}}}$)", model.traverse(t, exp.anchor)[0].sigmoid()))
-            strips.append(Strip(f"{name}, {factor}", rows, exp.anchor, exp.held_out))
+            strips.append(Strip(f"{name}, {factors[i]}", rows, exp.anchor, exp.held_out))
     return strips
 
 
@@ -134,13 +144,12 @@ def both_ways(run: Run, example: int = 0, shift: int = 9, varied: int = 0) -> Sq
 def agreement(run: Run, model: TVAE, shift: int, sequences: int = 100) -> tuple[float, float]:
     """Correlation of t of l0 with t of l0 + shift inside a capsule, rolled by the shift and as it is.
 
-    The mean over capsules and the first so many test sequences; 1 is exact equivariance (rolled) or exact
+    The mean over capsules and at most so many test sequences; 1 is exact equivariance (rolled) or exact
     invariance (as it is), 0 chance.
     """
-    few = run.exp.having(eval_sequences=sequences)
-    test, totals = few.build_sequences("test", run.seed, next(model.parameters()).device), []
+    totals = []
     with torch.inference_mode():
-        for batch, _ in test_batches(few, test):
+        for batch, _ in first_batches(run.exp, run.seed, sequences):
             t = model.latents(batch.x)
             ends = t[:, run.exp.anchor], t[:, (run.exp.anchor + shift) % t.shape[1]]
             here, there = (F.normalize(end - end.mean(-1, keepdim=True), dim=-1) for end in ends)

@@ -1,6 +1,7 @@
 """The Topographic VAE: encode, group, decode, and what follows from them."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -127,14 +128,26 @@ class TVAE(nn.Module):
         q_z, q_u = self.encode(x)
         return self.group(q_z.mean, q_u.mean if q_u else None)
 
-    def traverse(self, t: Float[Tensor, "B S C D"], anchor: int) -> Float[Tensor, "B S ch h w"]:
+    def rolls(
+        self, t: Float[Tensor, "B S C D"], anchor: int, axes: Sequence[int] = (0,), step: int = 1
+    ) -> Float[Tensor, "B S C D"]:
+        """Roll_{step · (l - anchor)}(t_anchor) for l = 0 … S-1, along each of these axes of the capsule."""
+        shifts = step * (torch.arange(t.shape[1], device=t.device) - anchor).view(-1, 1)
+        capsule = self.grouper.capsule if self.grouper else None
+        rolled = t[:, anchor : anchor + 1].expand_as(t)
+        for axis in axes:
+            rolled = roll_each(rolled, shifts, axis, capsule)
+        return rolled
+
+    def traverse(
+        self, t: Float[Tensor, "B S C D"], anchor: int, axes: Sequence[int] = (0,), step: int = 1
+    ) -> Float[Tensor, "B S ch h w"]:
         """Capsule traversal as logits: frame l is g(Roll_{l - anchor}(t_anchor)), for l = 0 … S-1.
 
-        A capsule of several dimensions is rolled along its first axis.
+        `step` is the roll for each frame. A capsule of several dimensions is rolled along its first axis
+        unless `axes` names others, then along each of them.
         """
-        shifts = torch.arange(t.shape[1], device=t.device) - anchor
-        capsule = self.grouper.capsule if self.grouper else None
-        return self.logits(roll_each(t[:, anchor : anchor + 1], shifts.view(-1, 1), capsule=capsule))
+        return self.logits(self.rolls(t, anchor, axes, step))
 
     def log_weights(
         self, x: Float[Tensor, "B S ch h w"], draws: int, generator: torch.Generator | None = None

@@ -16,6 +16,12 @@ LOOKS = (
     *(("#0072b2", "o"), ("#e69f00", "s"), ("#56b4e9", "^"), ("#cc79a7", "D"), ("#1a1a1a", "v")),
     *(("#d55e00", "P"), ("#7a6a00", "X"), ("#6a51a3", "<")),
 )
+_BESIDE = {
+    "fontsize": SMALL,
+    "color": MUTED,
+    "bbox": {"fc": PAPER, "ec": "none", "alpha": 0.8, "pad": 0.4},
+    "zorder": 4,
+}
 ROW, HEAD, FOOT, KEY = 2.0, 0.28, 0.50, 0.17  # inches: a panel, title above, axis below, a line of the key
 DASHED = "Dashed, with open markers: before any training."
 
@@ -29,6 +35,7 @@ class Curve(NamedTuple):
     y: Sequence[float | None]
     sd: Sequence[float | None] = ()  # over seeds
     hollow: Sequence[bool] = ()  # markers that are left open
+    joined: bool = True  # by a line
     control: bool = False  # nothing was trained: dashed, markers open, not in the key
 
 
@@ -40,6 +47,7 @@ class Panel(NamedTuple):
     y_label: str
     curves: Sequence[Curve]
     levels: Sequence[tuple[str, float]] = ()
+    marks: Sequence[tuple[str, float]] = ()  # the same for places on the x axis
     ticks: Sequence[tuple[float, str]] = ()  # places and names on the x axis, or the usual ones
     log: bool = False
 
@@ -74,7 +82,7 @@ def _line(curve: Curve) -> dict[str, object]:
     colour, marker = LOOKS[curve.look % len(LOOKS)]
     face = PAPER if curve.control else colour
     size = {"markersize": 3.6, "markeredgewidth": 0.8, "linewidth": 0.9 if curve.control else 1.3}
-    dashes = {"linestyle": (0, (3, 2))} if curve.control else {}
+    dashes = {"linestyle": (0, (3, 2)) if curve.control else "-"} if curve.joined else {"linestyle": "none"}
     return {"color": colour, "marker": marker, "markerfacecolor": face, **size, **dashes}
 
 
@@ -89,7 +97,11 @@ def _draw(axes: Axes, panel: Panel) -> None:
     for name, level in panel.levels:
         axes.axhline(level, color=MUTED, lw=0.8, ls=(0, (1, 1.5)), zorder=1)
         over = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
-        axes.annotate(name, (0.995, level), (0, 1.5), ha="right", fontsize=SMALL, color=MUTED, **over)
+        axes.annotate(name, (0.995, level), (0, 2), ha="right", **_BESIDE, **over)
+    for name, spot in panel.marks:
+        axes.axvline(spot, color=MUTED, lw=0.8, ls=(0, (1, 1.5)), zorder=1)
+        over = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points"}
+        axes.annotate(name, (spot, 1.0), (2, -7), **_BESIDE, **over)
     if panel.log:
         axes.set_yscale("log")
         low, high = axes.get_ylim()
