@@ -47,6 +47,7 @@ WRONG_OPTIONS = {  # by what the sentence must say
 }
 WRONG_ARGUMENTS = {
     ("--name", "tvae_lhalf"): "did you mean 'tvae_Lhalf_mnist'",
+    ("--name", "tvae_Lhalf_mnist n_off_dia=2", "--scale", "smoke"): "did you mean 'n_off_diag'",
     ("--name", "nontvae"): "did you mean 'nontvae_mnist'",
     ("--name", "tvae_Lhalf_mnist", "--scale", "smok"): "did you mean 'smoke'",
     ("--name", "tvae_Lhalf_mnist", "--scale", "smoke", "--device", "gpu"): "device 'gpu'",

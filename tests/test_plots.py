@@ -55,3 +55,12 @@ def test_neighbours_with_one_unit_share_their_axis_and_others_do_not():
 
 def test_looks_differ_in_marker_and_in_colour():
     assert len({m for _, m in LOOKS}) == len({c for c, _ in LOOKS}) == len(LOOKS)
+
+
+def test_points_have_no_line_and_marks_stand_where_they_are_said_to():
+    curve = Curve("a", 0, X, X, joined=False)
+    (axes,) = charts([PANEL._replace(curves=[curve], marks=[("here", 2)], levels=[("floor", 1.5)])]).axes
+    assert axes.lines[0].get_linestyle() == "None"
+    assert [list(line.get_xdata()) for line in axes.lines].count([2, 2]) == 1
+    assert [list(line.get_ydata()) for line in axes.lines].count([1.5, 1.5]) == 1
+    assert {"here", "floor"} <= {text.get_text() for text in axes.texts}

@@ -61,6 +61,7 @@ def available(tmp_path):
         (["--set", "steps"], ["'steps'", "key=value"]),
         (["--set", "scale=quick"], ["'scale'", "option"]),
         (["--set", "experiments=['tvae_Lpart_mnist']"], ["did you mean 'tvae_Lpartial_mnist'?"]),
+        (["--set", "experiments=['tvae_Lhalf_mnist n_off_dia=2']"], ["fig3", "did you mean 'n_off_diag'?"]),
         (["--seeds", "1,two"], ["seed 'two'", "whole number from 0"]),
         (["--jobs", "0"], ["'0'", "whole number from 1"]),
         (["--device", "gpu"], ["'gpu'", "auto, cpu, cuda, mps"]),

@@ -37,6 +37,10 @@ def synthetic(text, folder, seed) -> Run:
     for row in rows.values():
         row["roll_held_out"] = row["roll_held_out"] if exp.held_out else None
     (run.folder / "results.json").write_text(json.dumps(rows))
+    each = {
+        kind: {k: torch.full((3,), v) for k, v in row.items() if v is not None} for kind, row in rows.items()
+    }
+    run.save_per_sequence(**each)
     return run
 
 
@@ -91,6 +95,11 @@ def test_what_is_drawn_is_what_was_measured(runs):
     assert untrained.y == pytest.approx([y + 1 for y in trained.y]) and untrained.control
     assert trained.sd == pytest.approx([0.5**0.5] * 5)
     assert sweep_panels(runs)[1].curves[0].y[-1] is None  # L = S/2 holds nothing out
+
+
+def test_a_sweep_without_held_out_frames_says_so(runs):
+    whole = [run for run in runs if not run.exp.held_out]
+    assert what_sweeps_show(whole).count("no frame is held out") == 2
 
 
 def test_what_the_sweeps_show(runs):

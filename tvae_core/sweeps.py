@@ -69,7 +69,9 @@ def sweep_panels(runs: Sequence[Run]) -> list[Panel]:
             name = "K" if size is units_shared else "L"
             level = average(runs, "chance", next(iter(measures)))
             levels = [("mean frame" if logarithmic else "chance", level)]
-            panels.append(Panel(f"{heading} against {name}", words, unit, curves, levels, ticks, logarithmic))
+            panels.append(
+                Panel(f"{heading} against {name}", words, unit, curves, levels, ticks=ticks, log=logarithmic)
+            )
     return panels
 
 
@@ -89,6 +91,9 @@ def what_sweeps_show(runs: Sequence[Run]) -> str:
     sentences = []
     for size, name in ((units_shared, "K"), (frames_shared, "L")):
         steps = [own for own in sweep(runs, size) if average(own, "trained", "roll_held_out") is not None]
+        if not steps:
+            sentences.append(f"Along {name} no frame is held out, so nothing is said about rolls.")
+            continue
         best = min(steps, key=lambda own: average(own, "trained", "roll_held_out"))
         worst = average(best, "chance", "roll_held_out")
         values = [f"{sizes(own[0].exp)}: {average(own, 'trained', 'roll_held_out'):,.1f}" for own in steps]
