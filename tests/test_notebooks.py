@@ -122,6 +122,19 @@ def figures_are_told_in_words(notebook):
     assert len(saves) == 1 or (saves and "files: list[str]" in source(cell))
 
 
+PAPER = [
+    *(f"Figure {n}" for n in (1, 2, 3, 4, 6)),
+    *("Figures 7–21", "Figure 22", "Figure 23", "Table 1", "Table 2", "Table 5"),
+    *("Appendix C", "Samples from the prior"),
+]
+
+
+def test_every_item_of_the_paper_has_a_notebook_in_its_order():
+    items = [notebook.item for notebook in NOTEBOOKS.values()]
+    assert [item for item in items if item in PAPER] == PAPER
+    assert len(set(items)) == len(items)
+
+
 LAWS = [
     no_code_lives_here,
     parameters_are_typed_and_explained,
