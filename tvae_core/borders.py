@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
@@ -58,28 +58,29 @@ def breaks(run: Run, sequences: int = 100) -> list[Breaks]:
 
 
 def break_maps(found: Sequence[Breaks]) -> Figure:
-    """The maps, a column for each boundary, trained above untrained, all on one scale."""
+    """The maps, a column for each boundary, trained above untrained, all on one logarithmic scale."""
     columns = list(dict.fromkeys(b.boundary for b in found))
     kinds = list(dict.fromkeys(b.kind for b in found))
-    top = max(b.error.max().item() for b in found)
+    errors = torch.cat([b.error.flatten() for b in found])
+    scale = LogNorm(errors.min().item(), errors.max().item())
     side = (WIDTH - 1.35) / max(3, len(columns)) - 0.2
     with style():
-        figure = blank(WIDTH, 0.25 + len(kinds) * (side + 0.5))
+        figure = blank(WIDTH, 0.25 + len(kinds) * (side + 0.64))
         for b in found:
             i, j = kinds.index(b.kind), columns.index(b.boundary)
-            axes = place(figure, 0.55 + j * (side + 0.28), 0.25 + i * (side + 0.5), side, side)
-            _draw_break(axes, b, top, first=j == 0)
+            axes = place(figure, 0.55 + j * (side + 0.28), 0.25 + i * (side + 0.64), side, side)
+            _draw_break(axes, b, scale, first=j == 0)
         bar = place(figure, 0.55 + len(columns) * (side + 0.28), 0.25, 0.09, side)
-        figure.colorbar(ScalarMappable(Normalize(0, top), "viridis"), cax=bar)
+        figure.colorbar(ScalarMappable(scale, "viridis"), cax=bar)
         bar.tick_params(labelsize=SMALL, length=1.5, colors=MUTED)
-        bar.locator_params(nbins=4)
-        bar.set_ylabel("mean error", fontsize=SMALL)
+        bar.tick_params(which="minor", length=0)
+        bar.set_ylabel("mean error, log scale", fontsize=SMALL)
     return figure
 
 
-def _draw_break(axes: Axes, b: Breaks, top: float, first: bool) -> None:
+def _draw_break(axes: Axes, b: Breaks, scale: LogNorm, first: bool) -> None:
     s, d = b.error.shape
-    axes.imshow(b.error.numpy(), vmin=0, vmax=top, cmap="viridis", aspect="auto", interpolation="nearest")
+    axes.imshow(b.error.numpy(), norm=scale, cmap="viridis", aspect="auto", interpolation="nearest")
     axes.set_title(f"{b.boundary}, {b.kind}", weight="bold", fontsize=BODY)
     axes.set_xticks([0, d // 2, d - 1], ["0\nwraps", d // 2, d - 1])
     axes.set_yticks([0, s // 2, s - 1], [0, s // 2, f"{s - 1}" + "\nwraps" * first])
