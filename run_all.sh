@@ -11,7 +11,7 @@ Usage: ./run_all.sh [options]      regenerate the figures and tables
        ./run_all.sh test           set up, then run every test
        ./run_all.sh lab            set up, then open the notebooks in JupyterLab
 
-  --scale S        smoke (seconds a run), quick (a laptop's CPU) or paper (the full protocol);
+  --scale S        smoke (seconds a run), quick (minutes), long (ten minutes) or paper (the full protocol);
                    paper where there is a CUDA GPU, quick elsewhere
   --only A,B       these notebooks alone, for example fig4,table1 (all of them: --list)
   --seeds 1,2,3    one run of each experiment for each seed (each experiment's own seed)

@@ -54,7 +54,7 @@ def available(tmp_path):
     ("arguments", "words"),
     [
         (["--scael", "quick"], ["'--scael'", "--seeds", "did you mean '--scale'?"]),
-        (["--scale", "quik"], ["'quik'", "smoke, quick, paper", "did you mean 'quick'?"]),
+        (["--scale", "quik"], ["'quik'", "smoke, quick, long, paper", "did you mean 'quick'?"]),
         (["--only", "fig3,fig44"], ["'fig44'", "fig3, fig4", "did you mean 'fig4'?"]),
         (["--set", "setps=4"], ["fig3", "'setps'", "steps, share", "did you mean 'steps'?"]),
         (["--set", "steps=many"], ["'steps'", "int", "'many'"]),

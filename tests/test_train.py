@@ -392,7 +392,7 @@ def test_the_sixteen_and_their_data():
         wanted = next((k for part, k in special.items() if part in name), "mnist")
         assert kind == ("dsprites" if "dsprites" in name else wanted)
         assert test_kind == ("mnist_dual" if "generalization" in name else "")
-    assert len(kinds) == 16 and set(SCALES) == {"smoke", "quick", "paper"}
+    assert len(kinds) == 16 and set(SCALES) == {"smoke", "quick", "long", "paper"}
 
 
 def test_training_sees_the_train_split_and_measuring_the_test_split(data):

@@ -29,7 +29,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--name", help="the experiment, e.g. tvae_Lpartial_mnist, or 'tvae_Lpartial_mnist n_off_diag=2'"
     )
-    parser.add_argument("--scale", help="smoke, quick or paper (default: paper with a CUDA GPU, else quick)")
+    parser.add_argument(
+        "--scale", help="smoke, quick, long or paper (default: paper with a CUDA GPU, else quick)"
+    )
     parser.add_argument("--seed", type=int, help="default: the experiment's own")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change any option")
@@ -88,7 +90,9 @@ def parse_bench(arguments: list[str]) -> argparse.Namespace:
     words = "Time a training step, data included, beside the floor that the machine sets"
     parser = argparse.ArgumentParser("tvae bench", description=words)
     parser.add_argument("--name", default="tvae_Lpartial_mnist", help="the experiment")
-    parser.add_argument("--scale", default="quick", help="smoke, quick or paper: whose batch and optimizer")
+    parser.add_argument(
+        "--scale", default="quick", help="smoke, quick, long or paper: whose batch and optimizer"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change any option")
     parser.add_argument("--runs", type=int, default=3, help="measurements of each number; the median counts")

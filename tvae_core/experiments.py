@@ -178,7 +178,7 @@ class Experiment:
             )
 
     def scaled(self, scale: str) -> "Experiment":
-        """This experiment at `smoke` (seconds), `quick` (a laptop's CPU) or `paper` (the full protocol)."""
+        """This experiment at `smoke` (seconds), `quick` (minutes), `long` or `paper` (the full protocol)."""
         changes = SCALES[require(scale, SCALES, "scale")]
         return dataclasses.replace(self, scale=scale, **changes)
 

@@ -16,6 +16,7 @@ _SOON = {
     "kl_hold": 0.25,
     "kl_ramp": 0.25,
 }
+_LAPTOP = {**_SOON, "precision": "auto", "eval_sequences": 300}
 SCALES: Mapping[str, Mapping[str, object]] = MappingProxyType(
     {
         "smoke": {
@@ -26,7 +27,8 @@ SCALES: Mapping[str, Mapping[str, object]] = MappingProxyType(
             "eval_sequences": 24,
             "n_is_samples": 2,
         },
-        "quick": {**_SOON, "max_steps": 2000, "precision": "auto", "eval_sequences": 300},
+        "quick": {**_LAPTOP, "max_steps": 2000},
+        "long": {**_LAPTOP, "max_steps": 8000},
         "paper": {},
     }
 )
