@@ -1,12 +1,11 @@
 """The words and numbers of an executed notebook as HTML: without its code, and without its pictures."""
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
 import mistune
-import nbformat
 from markupsafe import Markup, escape
-from nbformat import NotebookNode
 
 
 class Article(NamedTuple):
@@ -39,26 +38,26 @@ def read_article(path: Path, with_tables: bool = True) -> Article:
     """The article of an executed notebook, with its tables or without; empty where there is none."""
     if not path.is_file():
         return Article(Markup(), Markup(), Markup())
-    cells = nbformat.read(path, nbformat.NO_CONVERT).cells
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     drawn = next((i for i, cell in enumerate(cells) if _has_picture(cell)), len(cells))
-    words = [i for i, cell in enumerate(cells) if cell.cell_type == "markdown" and i > drawn]
+    words = [i for i, cell in enumerate(cells) if cell["cell_type"] == "markdown" and i > drawn]
     last = words[-1] if words else len(cells)
     parts = (cells[:drawn], cells[drawn:last], cells[last:])
     return Article(*(Markup("").join(_said(cell, with_tables) for cell in part) for part in parts))
 
 
-def _has_picture(cell: NotebookNode) -> bool:
+def _has_picture(cell: dict) -> bool:
     return any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
 
 
-def _said(cell: NotebookNode, with_tables: bool) -> Markup:
-    if cell.cell_type == "markdown":
-        return Markup(_markdown(cell.source))
+def _said(cell: dict, with_tables: bool) -> Markup:
+    if cell["cell_type"] == "markdown":
+        return Markup(_markdown("".join(cell["source"])))
     return Markup("").join(_output(output, with_tables) for output in cell.get("outputs", []))
 
 
-def _output(output: NotebookNode, with_tables: bool) -> Markup:
-    if output.output_type == "stream" and output.name == "stdout":
-        return Markup('<pre tabindex="0">') + escape(output.text) + Markup("</pre>\n")
-    words = output.get("data", {}).get("text/markdown", "")
+def _output(output: dict, with_tables: bool) -> Markup:
+    if output["output_type"] == "stream" and output["name"] == "stdout":
+        return Markup('<pre tabindex="0">') + escape("".join(output["text"])) + Markup("</pre>\n")
+    words = "".join(output.get("data", {}).get("text/markdown", ""))
     return Markup() if words.startswith("|") and not with_tables else Markup(_markdown(words))

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import DegenerateDataWarning, bootstrap
 from torch import Tensor
 
 LEVEL = 0.95
@@ -49,6 +48,8 @@ def interval_of_correlation(
 
 
 def _interval(data: tuple[np.ndarray, ...], statistic) -> Interval | None:
+    from scipy.stats import DegenerateDataWarning, bootstrap  # takes a second, which few processes need
+
     options = {"n_resamples": RESAMPLES, "batch": _BATCH, "confidence_level": LEVEL, "method": "percentile"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DegenerateDataWarning)  # it says in words what nan says here
