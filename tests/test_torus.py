@@ -176,8 +176,9 @@ def test_a_smooth_roll_by_whole_units_is_a_roll(capsule, axis):
 @pytest.mark.parametrize("a, b", [(0.25, 0.5), (-1.75, 0.3), (2.5, 0.5)])
 def test_smooth_rolls_compose_but_for_the_highest_frequency_of_an_even_size(size, a, b):
     t = torch.randn(2, size, dtype=torch.float64)
-    twice = roll_smoothly(roll_smoothly(t, torch.tensor(a)), torch.tensor(b))
-    once = roll_smoothly(t, torch.tensor(a + b))
+    a, b = torch.tensor([a, b], dtype=torch.float64)
+    twice = roll_smoothly(roll_smoothly(t, a), b)
+    once = roll_smoothly(t, a + b)
     highest = torch.fft.rfft(twice - once)
     assert highest[:, : (size + 1) // 2].abs().max() < 1e-9
     assert (highest.abs().max() < 1e-9) == (size % 2 == 1)
@@ -185,7 +186,7 @@ def test_smooth_rolls_compose_but_for_the_highest_frequency_of_an_even_size(size
 
 def test_a_smooth_roll_moves_a_wave_by_fractions_and_keeps_its_height():
     d = torch.arange(9, dtype=torch.float64) * 2 * torch.pi / 9
-    moved = roll_smoothly(torch.cos(2 * d), torch.tensor(0.4))
+    moved = roll_smoothly(torch.cos(2 * d), torch.tensor(0.4, dtype=torch.float64))
     torch.testing.assert_close(moved, torch.cos(2 * (d - 0.4 * 2 * torch.pi / 9)))
 
 

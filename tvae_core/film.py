@@ -11,13 +11,12 @@ from typing import NamedTuple
 
 import matplotlib
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from tvae_core.figures import Strip
-from tvae_core.style import ACCENT, INK, MUTED, PAPER, RULE, SECOND
+from tvae_core.style import ACCENT, INK, MUTED, PAPER, SECOND
 
 LABELS = 118  # pixels left of a strip, for the names of its rows
 MARGIN, GAP, LINE = 8, 2, 22  # pixels: around a picture, between frames, of a line of text
@@ -58,10 +57,10 @@ def pixels(frame: Float[Tensor, "ch h w"], zoom: int = 1) -> Pixels:
     return rgb.repeat(zoom, 0).repeat(zoom, 1)
 
 
-def png(picture: Image.Image, about: str = "") -> bytes:
-    """The picture as PNG; the same picture gives the same bytes."""
+def png(picture: Image.Image, effort: int = 1) -> bytes:
+    """The picture as PNG, the smaller the more effort (1 to 9); the same picture gives the same bytes."""
     buffer = io.BytesIO()
-    picture.save(buffer, "png", compress_level=1)
+    picture.save(buffer, "png", compress_level=effort)
     return buffer.getvalue()
 
 
@@ -76,11 +75,11 @@ def _paper(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     return picture, ImageDraw.Draw(picture)
 
 
-def stage(seats: Sequence[Seat]) -> Image.Image:
+def stage(seats: Sequence[Seat], most: int = STAGE) -> Image.Image:
     """Frames side by side, large, each with its caption below; a bar over those held out."""
     side = max(seats[0].frame.shape[-2:])
-    zoom = max(1, STAGE // side)
-    step = max(side * zoom, STAGE) + 3 * MARGIN
+    zoom = max(1, most // side)
+    step = max(side * zoom, most) + 3 * MARGIN
     picture, draw = _paper(step * len(seats) - 3 * MARGIN, side * zoom + LINE + 6)
     for i, seat in enumerate(seats):
         corner = (i * step, 6)
@@ -103,10 +102,10 @@ def film(strip: Strip, at: float) -> Image.Image:
     for row, (label, frames) in enumerate(strip.rows):
         top = LINE + row * down
         draw.text((LABELS - 8, top + down / 2), label, INK, font(), "rm")
-        for l, frame in enumerate(frames):
-            faded = row == 0 and l in strip.held_out
+        for place, frame in enumerate(frames):
+            faded = row == 0 and place in strip.held_out
             shown = 0.30 * frame + 0.62 if faded else frame
-            picture.paste(Image.fromarray(pixels(shown, zoom)), (LABELS + l * across, top))
+            picture.paste(Image.fromarray(pixels(shown, zoom)), (LABELS + place * across, top))
     bottom = LINE + len(strip.rows) * down
     _mark_frames(draw, strip, across, bottom)
     _mark_playhead(draw, LABELS + at * across + (across - GAP) / 2, bottom)
@@ -116,11 +115,13 @@ def film(strip: Strip, at: float) -> Image.Image:
 def _mark_frames(draw: ImageDraw.ImageDraw, strip: Strip, across: int, bottom: int) -> None:
     left = LABELS + strip.anchor * across
     draw.rectangle((left - 2, LINE - 2, left + across - 1, bottom - 1), outline=SECOND, width=2)
-    for l in range(len(strip.rows[0][1])):
-        x = LABELS + l * across
-        if l in strip.held_out:
+    for place in range(len(strip.rows[0][1])):
+        x = LABELS + place * across
+        if place in strip.held_out:
             draw.line((x - 1, LINE - 5, x + across - 2, LINE - 5), MUTED, 2)
-        draw.text((x + across / 2, bottom + LINE / 2 + 2), signed(l - strip.anchor), MUTED, font(13), "mm")
+        draw.text(
+            (x + across / 2, bottom + LINE / 2 + 2), signed(place - strip.anchor), MUTED, font(13), "mm"
+        )
     draw.text((LABELS - 8, bottom + LINE / 2 + 2), "roll δ", MUTED, font(13), "rm")
     draw.text((left + across / 2, LINE / 2 - 3), f"l₀ = {strip.anchor}", "#8a5a00", font(13), "mm")
     if strip.held_out:
@@ -132,6 +133,19 @@ def _mark_frames(draw: ImageDraw.ImageDraw, strip: Strip, across: int, bottom: i
 def _mark_playhead(draw: ImageDraw.ImageDraw, x: float, bottom: int) -> None:
     draw.line((x, LINE, x, bottom - 2), ACCENT, 2)
     draw.polygon([(x - 6, bottom - 1), (x + 6, bottom - 1), (x, bottom - 9)], fill=ACCENT)
+
+
+def titled(title: str, picture: Image.Image) -> Image.Image:
+    """A picture below its title."""
+    sheet, draw = _paper(picture.width, picture.height + LINE)
+    draw.text((0, 2), title, INK, font(bold=True))
+    sheet.paste(picture, (0, LINE))
+    return sheet
+
+
+def sheet(frames: Float[Tensor, "n ch h w"]) -> Image.Image:
+    """Frames in one row without gaps, a pixel for a pixel: what a page shows one part of at a time."""
+    return Image.fromarray(np.concatenate([pixels(frame) for frame in frames], 1))
 
 
 def below(*parts: Image.Image) -> Image.Image:
@@ -156,7 +170,7 @@ def beside(*parts: Image.Image) -> Image.Image:
 
 
 def heat(chart: Map, cell: int) -> Image.Image:
-    """A map with its title above and its range below; the same colours mean the same values while limits stay."""
+    """A map with its title above and its range below; while the limits stay, a colour means one value."""
     low, high = chart.limits
     rows, columns = chart.values.shape
     share = ((chart.values - low) / max(high - low, 1e-12)).clamp(0, 1).numpy()

@@ -154,7 +154,7 @@ def stored_runs(folder: Path | str = RUNS) -> list[Run]:
     for results in sorted(Path(folder).expanduser().glob("*/results.json")):
         config = json.loads((results.parent / "config.json").read_text(encoding="utf-8"))
         try:
-            exp = Experiment(**config)
+            exp = Experiment(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
         except (TypeError, ValueError) as error:
             log.warning("%s is of another version of tvae_core (%s)", results.parent.name, error)
             continue

@@ -111,7 +111,7 @@ def roll_smoothly(t: Tensor, shifts: Tensor, axis: int = 0, capsule: Sequence[in
     leading = torch.broadcast_shapes(t.shape[:-1], shifts.shape)
     t = t.unflatten(-1, capsule).movedim(axis - len(capsule), -1)
     size = t.shape[-1]
-    k = torch.arange(size // 2 + 1, device=t.device)
+    k = torch.arange(size // 2 + 1, dtype=t.dtype, device=t.device)
     angle = -2 * torch.pi / size * k * shifts.to(t.device, t.dtype).unsqueeze(-1)
     turn = torch.polar(torch.ones_like(angle), angle)
     turn = turn.view(*turn.shape[:-1], *[1] * (len(capsule) - 1), len(k))
