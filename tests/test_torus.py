@@ -1,12 +1,22 @@
 """Windows, offsets and neighbourhoods against their definitions, and the group law of the rolls."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 import torch
 
-from tvae_core.torus import BOUNDARIES, neighbourhood, neighbours, offsets, roll, roll_each, window
+from tvae_core.torus import (
+    BOUNDARIES,
+    neighbourhood,
+    neighbours,
+    offsets,
+    roll,
+    roll_each,
+    roll_smoothly,
+    window,
+)
 
 LATTICES = [(7,), (4, 5), (3, 4, 2), (1, 6)]
 
@@ -149,3 +159,39 @@ def test_capsules_of_several_dimensions_roll_along_one(capsule):
         each = [torch.roll(seen[:, i], i - 2, axis - len(capsule)) for i in range(5)]
         wanted = torch.stack(each, 1).flatten(-len(capsule))
         assert torch.equal(roll_each(t, shifts, axis, capsule), wanted)
+
+
+SHIFTS = torch.tensor([-4.0, -1.0, 0.0, 1.0, 3.0, 7.0])
+
+
+@pytest.mark.parametrize("capsule, axis", [((7,), 0), ((8,), 0), ((1,), 0), ((2, 4), 0), ((3, 5), 1)])
+def test_a_smooth_roll_by_whole_units_is_a_roll(capsule, axis):
+    t = torch.randn(3, math.prod(capsule), dtype=torch.float64)
+    rolled = roll_smoothly(t, SHIFTS.unsqueeze(1), axis, capsule)
+    assert rolled.dtype == t.dtype
+    torch.testing.assert_close(rolled, torch.stack([roll(t, int(s), axis, capsule) for s in SHIFTS]))
+
+
+@pytest.mark.parametrize("size", [7, 8])
+@pytest.mark.parametrize("a, b", [(0.25, 0.5), (-1.75, 0.3), (2.5, 0.5)])
+def test_smooth_rolls_compose_but_for_the_highest_frequency_of_an_even_size(size, a, b):
+    t = torch.randn(2, size, dtype=torch.float64)
+    a, b = torch.tensor([a, b], dtype=torch.float64)
+    twice = roll_smoothly(roll_smoothly(t, a), b)
+    once = roll_smoothly(t, a + b)
+    highest = torch.fft.rfft(twice - once)
+    assert highest[:, : (size + 1) // 2].abs().max() < 1e-9
+    assert (highest.abs().max() < 1e-9) == (size % 2 == 1)
+
+
+def test_a_smooth_roll_moves_a_wave_by_fractions_and_keeps_its_height():
+    d = torch.arange(9, dtype=torch.float64) * 2 * torch.pi / 9
+    moved = roll_smoothly(torch.cos(2 * d), torch.tensor(0.4, dtype=torch.float64))
+    torch.testing.assert_close(moved, torch.cos(2 * (d - 0.4 * 2 * torch.pi / 9)))
+
+
+def test_a_smooth_roll_of_some_capsules_leaves_the_others_as_they_are():
+    t = torch.randn(4, 6)
+    rolled = roll_smoothly(t, torch.tensor([0.0, 0.5, 0.0, 2.0]))
+    torch.testing.assert_close(rolled[[0, 2]], t[[0, 2]])
+    torch.testing.assert_close(rolled[3], roll(t, 2)[3])

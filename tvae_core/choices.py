@@ -44,6 +44,17 @@ def require_types(options: object) -> None:
             raise ValueError(f"{option} is {value!r}, but must hold positive whole numbers")
 
 
+def numbers(text: str, what: str) -> list[int]:
+    """The whole numbers in a list such as `0, 3-5`, each once. ValueError for anything else."""
+    found: dict[int, None] = {}
+    for part in text.split(","):
+        first, dash, last = (piece.strip() for piece in part.replace("–", "-").partition("-"))
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+            raise ValueError(f"{what} {text!r} is not a list of whole numbers such as 0, 3-5")
+        found |= dict.fromkeys(range(int(first), int(last if dash else first) + 1))
+    return list(found)
+
+
 def read_setting(text: str) -> tuple[str, object]:
     """Key and value of `key=value`; the value is read as Python, or else as text. ValueError without `=`."""
     key, equals, written = text.partition("=")

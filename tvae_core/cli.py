@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 from tvae_core.bench import bench, bench_lines
-from tvae_core.choices import read_setting, require
+from tvae_core.choices import numbers, read_setting, require
 from tvae_core.devices import choose_device
 from tvae_core.experiments import EXPERIMENTS, Experiment
+from tvae_core.export import FORMATS, export, reel
 from tvae_core.files import write_json
 from tvae_core.paths import DATA, RUNS
 from tvae_core.runs import Run
@@ -24,7 +25,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "tvae",
         description="Train, resume or load one experiment",
-        epilog="tvae bench --help: the speed of this machine",
+        epilog="tvae bench --help: the speed of this machine; tvae export --help: rolls to take along",
     )
     parser.add_argument(
         "--name", help="the experiment, e.g. tvae_Lpartial_mnist, or 'tvae_Lpartial_mnist n_off_diag=2'"
@@ -136,7 +137,47 @@ def run_experiment(arguments: list[str] | None) -> int:
     return 0
 
 
-COMMANDS = {"bench": run_bench}  # by the first word; without one of these it is an experiment
+def parse_export(arguments: list[str]) -> argparse.Namespace:
+    """The command line of `tvae export`."""
+    words = "Write the rolls of a run, trained if need be, as a page, an animation, a film or a picture"
+    parser = argparse.ArgumentParser("tvae export", description=words)
+    parser.add_argument("--name", required=True, help="the experiment")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help=f"ends in {', '.join(FORMATS)}"
+    )
+    parser.add_argument("--scale", help="smoke, quick or paper (default: paper with a CUDA GPU, else quick)")
+    parser.add_argument("--seed", type=int, help="default: the experiment's own")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps: where it is trained")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change any option")
+    parser.add_argument(
+        "--images", default="0", help="places in the test split, one for each transformation: 0,3,5"
+    )
+    parser.add_argument("--transformation", default="", help="this one alone (default: each of the data)")
+    parser.add_argument("--capsules", default="all", help="those that roll, for example 0,3-5")
+    parser.add_argument("--roll", type=float, default=0.0, metavar="δ", help="where a picture stands")
+    parser.add_argument("--runs", type=Path, default=RUNS, metavar="DIR", help="where runs are kept")
+    parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="where downloaded data lie")
+    return parser.parse_args(arguments)
+
+
+def run_export(arguments: list[str]) -> int:
+    """`tvae export`: write the rolls of a run in the format that the suffix names."""
+    options = parse_export(arguments)
+    require(options.out.suffix.lower(), FORMATS, "suffix")
+    exp = changed(read_experiment(options.name, pick_scale(options.scale, options.device)), options.set)
+    images, capsules = numbers(options.images, "images"), None
+    if options.capsules != "all":
+        capsules = numbers(options.capsules, "capsules")
+    run = fit(exp, options.seed, options.device, options.runs, options.data)
+    path = export(reel(run, images, options.transformation, capsules), options.out, options.roll)
+    print(f"{path}, {path.stat().st_size / 1e6:.2f} MB")
+    return 0
+
+
+COMMANDS = {
+    "bench": run_bench,
+    "export": run_export,
+}  # by the first word; without one of these it is an experiment
 
 
 def main(arguments: list[str] | None = None) -> int:

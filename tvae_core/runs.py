@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,8 @@ from tvae_core.provenance import peak_memory, software
 from tvae_core.variants import label
 
 RECIPE = 2  # to be raised when the same configuration is trained or measured differently by newer code
+
+log = logging.getLogger("tvae_core")
 
 _CHECKPOINT = "checkpoint.safetensors"
 _PER_SEQUENCE = "per_sequence.safetensors"
@@ -140,3 +143,20 @@ def find_run(
     exp = exp.having(precision=precision, seed=seed)
     digits = identity(exp, exp.load_images(data).key)
     return Run(exp, seed, Path(runs).expanduser() / f"{exp.name}-{digits}")
+
+
+def stored_runs(folder: Path | str = RUNS) -> list[Run]:
+    """The complete runs of a folder, as their own config.json describes them, whatever the registry says now.
+
+    A run that this version's options cannot describe is left out.
+    """
+    found = []
+    for results in sorted(Path(folder).expanduser().glob("*/results.json")):
+        config = json.loads((results.parent / "config.json").read_text(encoding="utf-8"))
+        try:
+            exp = Experiment(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
+        except (TypeError, ValueError) as error:
+            log.warning("%s is of another version of tvae_core (%s)", results.parent.name, error)
+            continue
+        found.append(Run(exp, exp.seed, results.parent))
+    return found

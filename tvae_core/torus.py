@@ -94,3 +94,27 @@ def roll_each(t: Tensor, shifts: Tensor, axis: int = 0, capsule: Sequence[int] |
     shape = (*leading, *t.shape[-len(capsule) :])
     rolled = t.expand(shape).gather(-1, index.expand(shape))
     return rolled.movedim(-1, axis - len(capsule)).flatten(-len(capsule))
+
+
+def roll_smoothly(t: Tensor, shifts: Tensor, axis: int = 0, capsule: Sequence[int] | None = None) -> Tensor:
+    """Roll every capsule of t by its own shift, fractions of a unit included (Fourier shift).
+
+    The discrete Fourier transform along the capsule times exp(-2πikδ/D): trigonometric interpolation, so
+    whole shifts are those of roll. t: (…, D); shifts: real numbers that broadcast against t's leading
+    axes, as the result does. `axis` and `capsule` as in roll.
+
+    Two shifts compose to their sum, but for the highest frequency of an even D, which turns as cos(πδ)
+    and so fades at half a step (unless one of the two is whole). No real shift could do better: for even
+    D a roll by one unit has determinant -1, and what has a real square root has a positive one.
+    """
+    capsule = tuple(capsule or t.shape[-1:])
+    leading = torch.broadcast_shapes(t.shape[:-1], shifts.shape)
+    t = t.unflatten(-1, capsule).movedim(axis - len(capsule), -1)
+    size = t.shape[-1]
+    k = torch.arange(size // 2 + 1, dtype=t.dtype, device=t.device)
+    angle = -2 * torch.pi / size * k * shifts.to(t.device, t.dtype).unsqueeze(-1)
+    turn = torch.polar(torch.ones_like(angle), angle)
+    turn = turn.view(*turn.shape[:-1], *[1] * (len(capsule) - 1), len(k))
+    spectrum = torch.fft.rfft(t).expand(*leading, *t.shape[-len(capsule) : -1], len(k))
+    rolled = torch.fft.irfft(spectrum * turn, n=size)  # of the last frequency of an even size the real part
+    return rolled.movedim(-1, axis - len(capsule)).flatten(-len(capsule))

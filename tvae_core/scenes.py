@@ -1,0 +1,217 @@
+"""One sequence seen by one trained model: encoded once, rolled as often as one likes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tvae_core.choices import require
+from tvae_core.evaluation import Sequences, rolled
+from tvae_core.experiments import Experiment
+from tvae_core.metrics import capsule_correlation, equivariance_error
+from tvae_core.model import TVAE
+from tvae_core.runs import Run
+from tvae_core.sequences import Batch
+from tvae_core.torus import roll_smoothly
+
+SCALES = ("smoke", "quick", "paper")  # from the least trained to the most
+STEPS = 4  # of a roll, for each unit
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A sequence of S frames with what the encoder makes of it, at E[z] and E[u²] (TVAE.latents)."""
+
+    exp: Experiment
+    model: TVAE
+    batch: Batch  # of this one sequence
+    t: Float[Tensor, "S C D"]
+    u_squared: Float[Tensor, "S C D"] | None  # None for the plain VAE
+    v: Float[Tensor, "S C D"] | None
+    reconstruction: Float[Tensor, "S ch h w"]
+    title: str = ""  # which transformation it is
+
+    @property
+    def frames(self) -> Float[Tensor, "S ch h w"]:
+        """The input, values in [0, 1]."""
+        return self.batch.x[0]
+
+    @property
+    def shifts(self) -> list[float]:
+        """All rolls that are looked at: one turn of all frames from -l0 on, in quarters of a unit."""
+        return [step / STEPS - self.exp.anchor for step in range(len(self.t) * STEPS)]
+
+    @property
+    def range_of_t(self) -> tuple[float, float]:
+        """The least and the largest t of the sequence."""
+        return self.t.min().item(), self.t.max().item()
+
+    def listens_to(self, frame: int, unit: int) -> Float[Tensor, "S D"]:
+        """W of one unit: with which weight u² of each frame and unit enters its v (the sum over axes)."""
+        s, _, d = self.t.shape
+        return self.model.grouper.matrices.detach().sum(0)[frame * d + unit].view(s, d)
+
+    def frame_at(self, shift: float) -> int:
+        """The frame that a roll by so much should look like: the nearest, time wrapping round."""
+        return round(self.exp.anchor + shift) % len(self.t)
+
+    def rolled(self, shifts: Sequence[float], capsules: Sequence[int] | None = None) -> Tensor:
+        """Roll_δ(t_l0) for n shifts → (n, C, D); of the named capsules alone, while the others stand still.
+
+        A capsule of several dimensions is rolled along its first axis. Raises ValueError for a capsule
+        that is not there.
+        """
+        c = self.t.shape[1]
+        chosen = range(c) if capsules is None else capsules
+        for capsule in chosen:
+            if not 0 <= capsule < c:
+                raise ValueError(f"capsule {capsule} is not one of 0 to {c - 1}")
+        moving = torch.zeros(c).index_fill(0, torch.tensor(list(chosen), dtype=torch.long), 1.0)
+        by = torch.tensor(shifts, dtype=torch.float32).unsqueeze(1) * moving
+        grouper = self.model.grouper
+        return roll_smoothly(self.t[self.exp.anchor], by, 0, grouper.capsule if grouper else None)
+
+    @torch.inference_mode()
+    def decode(self, t: Float[Tensor, "n C D"]) -> Float[Tensor, "n ch h w"]:
+        """What the decoder makes of n latents, all at once: pixel probabilities."""
+        return self.model.decode(t.unsqueeze(0))[0]
+
+    def reel(self, capsules: Sequence[int] | None = None) -> Float[Tensor, "n ch h w"]:
+        """The frames decoded from all `shifts` of the named capsules (of every one if None), in one batch."""
+        return self.decode(self.rolled(self.shifts, capsules))
+
+    @torch.inference_mode()
+    def measures(self) -> dict[str, float | None]:
+        """The measures of this very sequence, without posterior noise; nats a frame (E_eq: a sequence).
+
+        Those of rolls are named as in evaluate. `capcorr` is CapCorr (first Ω) over the S sequences that
+        walk through the same frames and start at each of them. None where a measure is not defined.
+        """
+        t, s = self.t.unsqueeze(0), len(self.t)
+        values = {k: v.item() for k, v in rolled(self.model, self.exp, self.batch.x, t).items()}
+        turns = [(torch.arange(s) + start) % s for start in range(s)]
+        starts = torch.stack([self.t[turn] for turn in turns])
+        factors = torch.stack([self.batch.factors[0, turn] for turn in turns])
+        varied = self.batch.varied.expand(s)
+        r = capsule_correlation(starts, factors, varied)[int(self.batch.varied)].item()
+        values |= {"e_eq": equivariance_error(t).item(), "capcorr": None if r != r else r}
+        return {"reconstruction": None, "roll_seen": None, "roll_held_out": None, **values}
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A state of the controls: which scene, what is rolled, and how far. Moving the roll decodes nothing."""
+
+    scene: Scene
+    reel: Float[Tensor, "n ch h w"]  # scene.reel(capsules)
+    capsules: Sequence[int] | None = None  # those that roll; None: every one
+    shift: float = 0.0
+
+    @property
+    def frame(self) -> int:
+        """The frame of the input to hold the roll against."""
+        return self.scene.frame_at(self.shift)
+
+    @property
+    def t(self) -> Float[Tensor, "C D"]:
+        """The rolled latents."""
+        return self.scene.rolled([self.shift], self.capsules)[0]
+
+    @property
+    def decoded(self) -> Float[Tensor, "ch h w"]:
+        """What the decoder made of them."""
+        return self.reel[round((self.shift + self.scene.exp.anchor) * STEPS)]
+
+    def at(self, shift: float) -> "View":
+        """The same at another roll. Raises ValueError for one that is not among the scene's shifts."""
+        first, *_, last = self.scene.shifts
+        if not first <= shift <= last or shift * STEPS % 1:
+            raise ValueError(f"roll {shift:g} is not one of {first:g} to {last:g} in steps of {1 / STEPS:g}")
+        return replace(self, shift=shift)
+
+    def moving(self, capsules: Sequence[int] | None) -> "View":
+        """The same with other capsules rolling."""
+        return replace(self, reel=self.scene.reel(capsules), capsules=capsules)
+
+
+def view(run: Run, image: int = 0, factor: str = "", capsules: Sequence[int] | None = None) -> View:
+    """A test sequence of a run (sequence_of), encoded and rolled: all that has to be computed to look."""
+    factor = require(factor or factors_of(run)[0], factors_of(run), "transformation")
+    scene = look(run.exp, loaded(run), sequence_of(run, image, factor), factor)
+    return View(scene, scene.reel(capsules), capsules)
+
+
+@torch.inference_mode()
+def look(exp: Experiment, model: TVAE, batch: Batch, title: str = "") -> Scene:
+    """Encode one sequence once. Raises ValueError if it is not one, or not one the model can see."""
+    if len(batch.x) != 1 or tuple(batch.x.shape[2:]) != model.image_shape:
+        raise ValueError(f"frames of shape {tuple(batch.x.shape)} are not one sequence for {exp.name}")
+    q_z, q_u = model.encode(batch.x)
+    u_squared = q_u.mean.square() + q_u.logvar.exp() if q_u else None
+    t = model.group(q_z.mean, u_squared.sqrt() if q_u else None)
+    v = model.grouper.energy(u_squared.sqrt()).sum(0)[0] if q_u else None
+    return Scene(exp, model, batch, t[0], u_squared[0] if q_u else None, v, model.decode(t)[0], title)
+
+
+@lru_cache(maxsize=4)
+def _test_split(exp: Experiment, seed: int) -> Sequences:
+    return exp.build_sequences("test", seed)
+
+
+@lru_cache(maxsize=4)
+def _model(exp: Experiment, seed: int, folder: Path) -> TVAE:
+    return Run(exp, seed, folder).load_model()
+
+
+def loaded(run: Run) -> TVAE:
+    """The model of a run, read once."""
+    return _model(run.exp, run.seed, run.folder)
+
+
+def factors_of(run: Run) -> tuple[str, ...]:
+    """The transformations of a run's sequences. Raises ValueError for data of single frames."""
+    if run.exp.n_transforms == 1:
+        raise ValueError(f"{run.exp.name} sees single frames, so there is no sequence to roll")
+    return _test_split(run.exp, run.seed).varying
+
+
+def sequence_of(run: Run, image: int, factor: str) -> Batch:
+    """One test sequence of a run's data, the image by its place in the split.
+
+    Raises ValueError for an image or a factor that is not there, or for data of single frames.
+    """
+    factors, sequences = factors_of(run), _test_split(run.exp, run.seed)
+    if not 0 <= image < len(sequences):
+        raise ValueError(f"image {image} is not one of 0 to {len(sequences) - 1}")
+    return sequences.sequence(
+        torch.tensor([image]), factors.index(require(factor, factors, "transformation"))
+    )
+
+
+def share_of_the_way(run: Run) -> float:
+    """How far a run's rolls come from the mean frame (0) to its reconstruction (1), in held-out frames.
+
+    Of a run that holds none out how far its rolls into seen frames come; -inf where there are no rolls.
+    """
+    trained, worst = run.results["trained"], run.results["chance"].get("roll_held_out")
+    best = trained.get("reconstruction")
+    rolled = trained.get("roll_held_out") or trained.get("roll_seen")
+    if None in (worst, best, rolled) or best >= worst:
+        return float("-inf")
+    return (worst - rolled) / (worst - best)
+
+
+def rollable(runs: Sequence[Run]) -> list[Run]:
+    """Those of sequences, best first: of the largest scale, and there those whose rolls come furthest.
+
+    A run that holds frames out goes before one that does not, since only the first can be wrong.
+    """
+
+    def rank(run: Run) -> tuple[int, bool, float]:
+        return SCALES.index(run.exp.scale), bool(run.exp.held_out), share_of_the_way(run)
+
+    return sorted((run for run in runs if run.exp.n_transforms > 1), key=rank, reverse=True)
