@@ -1,5 +1,7 @@
 """The report: whole in one file, true to what lies on disk, readable by everybody; and what users enter."""
 
+import base64
+import io
 import itertools
 import json
 import re
@@ -7,8 +9,10 @@ from html.parser import HTMLParser
 
 import nbformat
 import nbformat.v4 as nb
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from tvae_core import report as room
 from tvae_core import status as status_room
@@ -127,7 +131,7 @@ def page_of(home, reference=None, noted=None) -> Page:
 def test_it_holds_all_that_it_shows(home):
     page = page_of(home)
     assert not page.of("script", "link", "object", "embed", "base")
-    assert all(image["src"].startswith("data:image/png;base64,") for image in page.of("img"))
+    assert all(image["src"].startswith("data:image/webp;base64,") for image in page.of("img"))
     links = {link["href"] for link in page.of("a") if "href" in link}
     away = {link for link in links if re.match(r"\w+:", link)}
     assert away == {"https://arxiv.org/abs/2109.01394"}  # to be followed, not loaded
@@ -195,6 +199,15 @@ def test_it_is_written_when_something_changed(home):
     assert (path.stat().st_mtime_ns, path.read_bytes()) == before
     page_of(home, noted={"fig1": "training failed"})
     assert "○ missing</b>: training failed" in path.read_text()
+
+
+def test_a_picture_on_the_page_is_the_one_on_disk(home):
+    (image,) = page_of(home).of("img")
+    shown = base64.b64decode(image["src"].partition(",")[2])
+    with Image.open(home / "figures" / "smoke" / "fig9.png") as kept, Image.open(io.BytesIO(shown)) as small:
+        assert small.size == kept.size
+        difference = np.asarray(kept.convert("RGB"), float) - np.asarray(small.convert("RGB"), float)
+    assert np.abs(difference).mean() < 3 and difference.size
 
 
 def test_a_page_beside_a_figure_is_its_slider(home):
