@@ -12,7 +12,7 @@ from tvae_core.draws import generator
 from tvae_core.experiments import EXPERIMENTS
 
 CPU = torch.device("cpu")
-COUPLED = [e for e in EXPERIMENTS.values() if e.topography == "capsules"]
+COUPLED = [e for e in EXPERIMENTS.values() if e.topography != "none"]
 
 
 @pytest.mark.parametrize("exp", COUPLED, ids=lambda exp: exp.name)
@@ -22,7 +22,7 @@ def test_a_padded_convolution_gives_the_energy(exp):
     torch.testing.assert_close(literal.literal_energy(grouper, u), grouper.energy(u)[0])
 
 
-@pytest.mark.parametrize("name", ["tvae_Lpartial_mnist", "tvae_Lpartial_dsprites"])
+@pytest.mark.parametrize("name", ["tvae_Lpartial_mnist", "tvae_Lpartial_dsprites", "tvae_2d_mnist"])
 def test_frame_by_frame_gives_the_batch(name, tmp_path):
     sequences = EXPERIMENTS[name].having(source="offline").build_sequences("train", 1, folder=tmp_path)
     index = torch.tensor([3, 5, 11])

@@ -19,7 +19,8 @@ def synthetic(text, folder, place) -> Run:
     run = Run(exp, exp.seed, folder / str(place))
     run.folder.mkdir()
     row = {column.key: 100.0 * place + i for i, column in enumerate(STUDY)}
-    row["roll_held_out"] = row["roll_held_out"] if exp.held_out else None
+    if not exp.held_out:  # single frames have no rolls, and their reconstruction is not measured
+        row |= {"roll_held_out": None, "reconstruction": None}
     (run.folder / "results.json").write_text(
         json.dumps(dict.fromkeys(("trained", "untrained", "chance"), row))
     )

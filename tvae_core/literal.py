@@ -35,12 +35,14 @@ def literal_frame(digit: Float[Tensor, "1 h w"], rotation: int, hue: int, scale:
 def literal_frames(
     sequences: DigitSequences | SpriteSequences, index: Int[Tensor, " B"], batch: Batch
 ) -> Float[Tensor, "B S ch h w"]:
-    """The frames of a batch again, one by one. MNIST: sequences of a single factor."""
+    """The frames of a batch again, one by one. MNIST: sequences of a single factor, or grey digits."""
     made = []
     for i, factors in zip(index, batch.factors, strict=True):
         for frame in factors:
             if isinstance(sequences, DigitSequences):
-                made.append(literal_frame(sequences.images[i].unsqueeze(0) / 255, *frame.tolist()))
+                digit = sequences.images[i].unsqueeze(0) / 255
+                grey = sequences.kind == "grey"
+                made.append(digit if grey else literal_frame(digit, *frame.tolist()))
             else:
                 label = sequences.labels[i].view(1)
                 made.append(sequences.frames(label, frame.view(1, 1, -1))[0, 0])
@@ -48,14 +50,18 @@ def literal_frames(
 
 
 def literal_energy(grouper: Grouper, u: Float[Tensor, "B S C D"]) -> Float[Tensor, "B S C D"]:
-    """v = W u² of a circular (frames × units) neighbourhood, as a padded 3-D convolution over (C, S, D)."""
-    s, d = grouper.frames, grouper.capsule[0]
+    """v = W u² of a circular neighbourhood of two axes, as a padded 3-D convolution over (C, S, D).
+
+    Those axes are frames and units, or the rows and columns of a torus without time.
+    """
+    s, d = grouper.capsule if grouper.frames == 1 else (grouper.frames, *grouper.capsule)
     # the row of W at the middle site, seen as an image, is the kernel
     kernel = grouper.fixed[0].view(s, d, s, d)[s // 2, d // 2]
-    grid = u.square().transpose(1, 2).unsqueeze(1)  # (B, 1, C, S, D)
+    grid = u.square().transpose(1, 2).unflatten(-1, (-1, d)).reshape(len(u), 1, -1, s, d)
     around = (d // 2, d - 1 - d // 2, s // 2, s - 1 - s // 2, 0, 0)
     padded = F.pad(grid, around, mode="circular")
-    return F.conv3d(padded, kernel.view(1, 1, 1, s, d)).squeeze(1).transpose(1, 2)
+    v = F.conv3d(padded, kernel.view(1, 1, 1, s, d)).squeeze(1)  # (B, C, S, D)
+    return v.reshape(u.transpose(1, 2).shape).transpose(1, 2)
 
 
 def literal_loss(model: TVAE, x: Float[Tensor, "B S ch h w"], likelihood: str) -> Float[Tensor, ""]:

@@ -8,6 +8,7 @@ from tvae_core.runs import Run
 from tvae_core.tables import Column, Row
 
 STUDY = (
+    Column("nll", "−log\np(x|t) ↓", FRAME, 1),
     Column("reconstruction", "recon-\nstruct. ↓", FRAME, 1),
     ROLLS[0],
     Column("elbo", "ELBO ↑", FRAME, 1),
@@ -15,6 +16,8 @@ STUDY = (
     Column("kl_z", "KL(z)", FRAME, 1),
     Column("kl_u", "KL(u)", FRAME, 1),
 )
+_ROLLS = {"reconstruction": "reconstruction", "roll_held_out": "roll into held-out frames"}
+_BOUNDS = {"nll": "−log p(x|t)", "elbo": "ELBO"}  # of single frames, which have no rolls
 _DATA = {"mnist": "MNIST", "dsprites": "dSprites", "mnist_grey": "2-D torus"}
 
 
@@ -64,17 +67,16 @@ def what_study_shows(runs: Sequence[Run]) -> str:
     sentences = []
     for data, own in by_data(runs).items():
         (_, base), *others = groups(own).items()
-        key = "roll_held_out" if average(base, "trained", "roll_held_out") is not None else "elbo"
-        name = "roll into held-out frames" if key == "roll_held_out" else "ELBO"
-        reached = average(base, "trained", "reconstruction"), average(base, "trained", key)
+        rolls = average(base, "trained", "roll_held_out") is not None
+        measures = _ROLLS if rolls else _BOUNDS
+        reached = [average(base, "trained", key) for key in measures]
         minutes = sum(run.provenance["seconds"] for run in base) / len(base) / 60
         text = f"**{data}**, scale {base[0].exp.scale}: after {minutes:.1f} minutes of training "
-        text += f"reconstruction {reached[0]:,.1f} and {name} {reached[1]:,.1f} nats/frame."
+        words = [f"{name} {value:,.1f}" for name, value in zip(measures.values(), reached, strict=True)]
+        text += f"{' and '.join(words)} nats/frame."
         for _, other in others:
-            gaps = [
-                average(other, "trained", k) - r
-                for k, r in zip(("reconstruction", key), reached, strict=True)
-            ]
+            ends = [average(other, "trained", key) for key in measures]
+            gaps = [end - best for end, best in zip(ends, reached, strict=True)]
             text += f" `{way(other[0])}`: {gaps[0]:+,.1f} and {gaps[1]:+,.1f}."
         sentences.append(text)
     return "\n\n".join(sentences)
