@@ -114,10 +114,24 @@ set_up() {  # the stamp is written last, so an interrupted set-up is gone on wit
     trap - INT TERM
 }
 
+find_browser() {  # Chromium for the browser tests; installed where this may be done
+    local name
+    for name in chromium chromium-browser google-chrome; do
+        if command -v "$name" >/dev/null; then return; fi
+    done
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+        stop "the browser tests need Chromium, which is not here (on Debian: apt install chromium)"
+    fi
+    echo "Installing Chromium for the browser tests ..."
+    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium; } \
+        >"$prefix/chromium.log" 2>&1 || stop "installing Chromium failed (see $prefix/chromium.log)"
+}
+
 run_tests() {  # in a home of their own; the first step that fails ends it
     trap 'rm -rf "$TVAE_HOME"' EXIT
     TVAE_HOME="$(mktemp -d)"
     export TVAE_HOME
+    find_browser
     step "ruff" "$python" -m ruff check .
     step "ruff format" "$python" -m ruff format --check .
     step "pytest" "$python" -m pytest -n auto

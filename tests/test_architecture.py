@@ -23,7 +23,8 @@ LEVELS = [
     "bench",
     "scaling",
     "controls dreams gallery report study sweeps",
-    "borders unseen",
+    "borders explorer unseen",
+    "panels sketch",
     "reproduce",
     "cli",
 ]

@@ -15,7 +15,7 @@ import nbformat.v4 as nb
 import pytest
 
 from tvae_core.experiments import EXPERIMENTS
-from tvae_core.notebooks import Notebook, notebooks
+from tvae_core.notebooks import Notebook, notebooks, reproducible
 from tvae_core.refresh import main as refresh
 from tvae_core.refresh import strip
 from tvae_core.variants import label, read_experiment
@@ -63,9 +63,16 @@ def parameters_are_typed_and_explained(notebook):
         assert name == "experiments" or any(node.lineno <= line <= node.end_lineno for line in comments), name
 
 
-def stored_scale_is_smoke(notebook):
+def makes_nothing(notebook) -> bool:
     (cell,) = tagged(notebook, "parameters")
-    assert 'scale: str = "smoke"' in source(cell)
+    return "files: list[str] = []" in source(cell)
+
+
+def stored_scale_is_smoke(notebook):
+    """So that storing and checking it takes seconds; what makes nothing is for whoever opens it: quick."""
+    (cell,) = tagged(notebook, "parameters")
+    scale = "quick" if makes_nothing(notebook) else "smoke"
+    assert f'scale: str = "{scale}"' in source(cell)
     assert notebook["cells"].index(cell) < 3  # title, imports
 
 
@@ -113,8 +120,15 @@ def words_of(text: ast.expr) -> list[str]:
 
 
 def figures_are_told_in_words(notebook):
-    """Every `save` has its alternative text; several figures only where `files` lists what is made."""
-    saves = [call for call in in_code(notebook, ast.Call) if ast.unparse(call.func) == "save"]
+    """Every `save` has its alternative text; several figures only where `files` lists what is made.
+
+    A notebook without figure says so: its `files` is empty.
+    """
+    calls = [call for call in in_code(notebook, ast.Call) if ast.unparse(call.func) == "save"]
+    saves = [call for call in calls if call.keywords]  # style.save; the explorer's is a button
+    if makes_nothing(notebook):
+        assert not saves
+        return
     (cell,) = tagged(notebook, "parameters")
     for call in saves:
         given = {keyword.arg: keyword.value for keyword in call.keywords}
@@ -133,6 +147,10 @@ def test_every_item_of_the_paper_has_a_notebook_in_its_order():
     items = [notebook.item for notebook in NOTEBOOKS.values()]
     assert [item for item in items if item in PAPER] == PAPER
     assert len(set(items)) == len(items)
+
+
+def test_the_explorer_alone_makes_nothing():
+    assert set(NOTEBOOKS) - set(reproducible()) == {"explore"}
 
 
 LAWS = [
@@ -179,6 +197,7 @@ PLANTED = [
     (parameters_are_typed_and_explained, change("code", "  # not used, as nothing is trained", "")),
     (parameters_are_typed_and_explained, change("code", '"bubbles_mnist",', "3,")),
     (stored_scale_is_smoke, change("code", '"smoke"', '"quick"')),
+    (figures_are_told_in_words, change("code", "examples:", "files: list[str] = []\nexamples:")),
     (outputs_are_the_same_everywhere, output(output_type="stream", name="stderr", text="100%")),
     (outputs_are_the_same_everywhere, output(output_type="display_data", data={"image/png": "iVBOR"})),
     (outputs_are_the_same_everywhere, output(output_type="error", ename="E", evalue="", traceback=[])),

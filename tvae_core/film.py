@@ -120,7 +120,11 @@ def _mark_frames(draw: ImageDraw.ImageDraw, strip: Strip, across: int, bottom: i
         if place in strip.held_out:
             draw.line((x - 1, LINE - 5, x + across - 2, LINE - 5), MUTED, 2)
         draw.text(
-            (x + across / 2, bottom + LINE / 2 + 2), signed(place - strip.anchor), MUTED, font(13), "mm"
+            (x + across / 2, bottom + LINE / 2 + 2),
+            signed(float(place - strip.anchor)),
+            MUTED,
+            font(13),
+            "mm",
         )
     draw.text((LABELS - 8, bottom + LINE / 2 + 2), "roll δ", MUTED, font(13), "rm")
     draw.text((left + across / 2, LINE / 2 - 3), f"l₀ = {strip.anchor}", "#8a5a00", font(13), "mm")

@@ -126,3 +126,8 @@ def notebooks(folder: Path = NOTEBOOKS) -> dict[str, Notebook]:
     """All notebooks of a folder, by name, in the order of `place`."""
     found = sorted((Notebook(path) for path in folder.glob("*.ipynb")), key=lambda n: (n.place, n.name))
     return {notebook.name: notebook for notebook in found}
+
+
+def reproducible(folder: Path = NOTEBOOKS) -> dict[str, Notebook]:
+    """Those that make a figure or a table: what run_all.sh is for. The explorer makes none."""
+    return {name: notebook for name, notebook in notebooks(folder).items() if notebook.figures("smoke")}

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from tvae_core.comparison import COMPARABLE
 from tvae_core.devices import choose_device
 from tvae_core.experiments import EXPERIMENTS
-from tvae_core.notebooks import NOTEBOOKS, Notebook, notebooks
+from tvae_core.notebooks import NOTEBOOKS, Notebook, reproducible
 from tvae_core.paths import HOME
 from tvae_core.reference import read_reference
 from tvae_core.report import Reference, report
@@ -181,7 +181,7 @@ def end_as_by_ctrl_c() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """What run_all.sh calls: 2 for a request that is refused, otherwise the exit code of `reproduce`."""
     try:
-        available = notebooks()
+        available = reproducible()
         request = read_request(sys.argv[1:] if arguments is None else arguments, available)
         if request.listed:
             show_list(request.chosen, request.scale)

@@ -206,12 +206,12 @@ def share_of_the_way(run: Run) -> float:
 
 
 def rollable(runs: Sequence[Run]) -> list[Run]:
-    """Those of sequences, best first: of the largest scale, and there those whose rolls come furthest.
-
-    A run that holds frames out goes before one that does not, since only the first can be wrong.
+    """Those of sequences, best first: of the largest scale, there digits before sprites (one can draw one's
+    own), there those with held-out frames, since only they can be wrong, and there whose rolls come furthest.
     """
 
-    def rank(run: Run) -> tuple[int, bool, float]:
-        return SCALES.index(run.exp.scale), bool(run.exp.held_out), share_of_the_way(run)
+    def rank(run: Run) -> tuple[int, bool, bool, float]:
+        exp = run.exp
+        return SCALES.index(exp.scale), exp.data != "dsprites", bool(exp.held_out), share_of_the_way(run)
 
     return sorted((run for run in runs if run.exp.n_transforms > 1), key=rank, reverse=True)

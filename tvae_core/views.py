@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from tvae_core.figures import Strip
-from tvae_core.film import Map, Seat, below, beside, film, heat, signed, stage, titled
+from tvae_core.film import Map, Seat, below, beside, film, signed, stage, titled
 from tvae_core.scenes import STEPS, View
 
 SMALL = 128  # pixels: at most for a frame where several sequences stand side by side
@@ -76,11 +76,7 @@ def latent_maps(view: View, t: Tensor, unit: Unit) -> list[Map]:
     return [*maps, Map(f"W of unit {d}, frame {frame}", w, (0.0, max(w.max().item(), 1.0)), (frame, d))]
 
 
-def latents_view(view: View, t: Tensor, edited: Tensor, unit: Unit) -> Image.Image:
-    """The maps, and the frame decoded from t beside that from t with the picked unit changed."""
-    scene = view.scene
-    decoded = scene.decode(torch.stack([t, edited]))
-    maps = latent_maps(view, edited, unit)
-    cell = max(6, 250 // max(edited.shape))
-    frames = stage([Seat("as rolled", decoded[0]), Seat("with the unit changed", decoded[1])])
-    return below(beside(*(heat(chart, cell) for chart in maps)), frames)
+def latent_frames(view: View, t: Tensor, edited: Tensor) -> Image.Image:
+    """The frame decoded from t beside that from t with the picked unit changed."""
+    decoded = view.scene.decode(torch.stack([t, edited]))
+    return stage([Seat("as rolled", decoded[0]), Seat("unit changed", decoded[1])])

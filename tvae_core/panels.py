@@ -1,0 +1,131 @@
+"""The explorer's other panels: two runs side by side, and what is on the stage to take along."""
+
+import html
+import statistics
+import time
+from pathlib import Path
+
+import ipywidgets as widgets
+
+from tvae_core.explorer import FITTING, WIDE, Stage, name_of, sentence
+from tvae_core.export import FORMATS, Reel, export
+from tvae_core.film import png
+from tvae_core.paths import FIGURES
+from tvae_core.runs import Run
+from tvae_core.scenes import View, loaded, look
+from tvae_core.tables import number
+from tvae_core.views import compare_view, roll_view
+
+MEASURES = {
+    "reconstruction": ("reconstruction", "nats/frame", 0),
+    "roll_seen": ("roll, seen", "nats/frame", 0),
+    "roll_held_out": ("roll, held out", "nats/frame", 0),
+    "e_eq": ("E_eq", "L1", 0),
+    "capcorr": ("CapCorr", "", 2),
+}
+
+
+def measures_table(views: dict[str, View]) -> str:
+    """The measures of one sequence, a row for each model, as HTML."""
+    heads = "".join(
+        f"<th scope='col'>{name} <small>{unit}</small></th>" for name, unit, _ in MEASURES.values()
+    )
+    rows = []
+    for name, view in views.items():
+        values = view.scene.measures()
+        cells = [
+            "–" if values[key] is None else number(values[key], digits)
+            for key, (*_, digits) in MEASURES.items()
+        ]
+        shown = "".join(f"<td style='text-align: right'>{cell}</td>" for cell in cells)
+        rows.append(f"<tr><th scope='row'>{html.escape(name)}</th>{shown}</tr>")
+    return f"<table class='tvae-measures'><tr><th></th>{heads}</tr>{''.join(rows)}</table>"
+
+
+def beside_it(view: View, other: Run) -> View:
+    """The same sequence, at the same roll, through another run. ValueError if that one cannot see it."""
+    scene = look(other.exp, loaded(other), view.scene.batch, view.scene.title)
+    return View(scene, scene.reel()).at(view.shift if view.shift in scene.shifts else 0.0)
+
+
+def compare(stage: Stage) -> widgets.Widget:
+    """The run on the stage and another one on the same sequence: rolls, likelihoods, CapCorr."""
+    second = widgets.Dropdown(
+        options=[(name_of(run), run) for run in reversed(stage.runs)], description="Beside", layout=WIDE
+    )
+    picture, table, words = widgets.Image(layout=FITTING), widgets.HTML(), widgets.HTML()
+    picture.add_class("tvae-compare")
+    kept: dict[str, View] = {}
+
+    def renew(change) -> None:
+        with sentence(words):
+            kept.clear()
+            kept.update(B=beside_it(stage.view, second.value))
+            names = f"A: {name_of(stage.run)}", f"B: {name_of(second.value)}"
+            table.value = measures_table(dict(zip(names, (stage.view, kept["B"]), strict=True)))
+            draw()
+
+    def draw() -> None:
+        with sentence(words):
+            other = kept["B"]
+            picture.value = png(compare_view([stage.view, other.at(stage.view.shift)]))
+
+    def follow(change) -> None:
+        if kept and change["old"].scene is change["new"].scene:
+            draw()
+        else:
+            renew(change)
+
+    renew(None)
+    second.observe(renew, "value")
+    stage.observe(follow, "view")
+    return widgets.VBox([second, words, picture, table])
+
+
+def snippet(stage: Stage, name: str) -> str:
+    """Code that makes the same file again."""
+    if stage.image is None:
+        return "# a digit of one's own: draw it again, or upload the image"
+    seen, run = stage.view, stage.run
+    capsules = None if seen.capsules is None else list(seen.capsules)
+    shown = f'reel(run, [{stage.image}], "{seen.scene.title}", {capsules})'
+    return "\n".join(
+        [
+            "from pathlib import Path",
+            "from tvae_core.export import export, reel",
+            "from tvae_core.train import fit",
+            "from tvae_core.variants import read_experiment",
+            f'run = fit(read_experiment("{run.label}", "{run.exp.scale}"), seed={run.seed})',
+            f'export({shown}, Path("{name}"), shift={seen.shift})',
+        ]
+    )
+
+
+def save(stage: Stage, folder: Path = FIGURES / "explorer") -> widgets.Widget:
+    """What is on the stage as a file, and the code that makes it again."""
+    kind = widgets.Dropdown(options=FORMATS, value=".png", description="Format")
+    name = widgets.Text("roll", description="Name", continuous_update=False)
+    button = widgets.Button(description="Save", button_style="primary")
+    words, code = widgets.HTML(), widgets.HTML()
+
+    def write(_) -> None:
+        with sentence(words):
+            if not name.value.strip() or Path(name.value).name != name.value:
+                raise ValueError(f"name {name.value!r} is not the name of a file, such as roll")
+            file = f"{name.value.strip()}{kind.value}"
+            path = export(Reel(name_of(stage.run), [stage.view]), folder / file, stage.view.shift)
+            words.value = f"Saved: <code>{html.escape(str(path))}</code>, {path.stat().st_size / 1e3:,.0f} kB"
+            code.value = f"<pre tabindex='0'>{html.escape(snippet(stage, file))}</pre>"
+
+    button.on_click(write)
+    return widgets.VBox([widgets.HBox([kind, name, button]), words, code])
+
+
+def latency(stage: Stage) -> dict[str, float]:
+    """Milliseconds of a change on screen, from the value to the picture as PNG: median and slowest."""
+    spent = []
+    for shift in stage.view.scene.shifts:
+        started = time.perf_counter()
+        png(roll_view(stage.view.at(shift)))
+        spent.append(1000 * (time.perf_counter() - started))
+    return {"median": statistics.median(spent), "slowest": max(spent)}
