@@ -147,7 +147,7 @@ def roll(stage: Stage) -> widgets.Widget:
     slider.observe(move, "value")
     play.observe(step, "value")
     capsules.observe(pick, "value")
-    hint = widgets.HTML("which capsules roll: all, or numbers such as 0, 3-5")
+    hint = widgets.HTML("all, or such as 0, 3-5")
     return widgets.VBox(
         [widgets.HBox([slider, play]), widgets.HBox([capsules, hint]), problem, picture, words]
     )

@@ -1,0 +1,126 @@
+"""The widgets without a browser: what they are set to is what is shown, and what cannot be is said."""
+
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from tvae_core.experiments import EXPERIMENTS
+from tvae_core.explorer import Stage, choose, latents, open_stage, roll
+from tvae_core.film import png
+from tvae_core.panels import compare, latency, save, snippet
+from tvae_core.scenes import view
+from tvae_core.sketch import as_digit, drawn, scene_of
+from tvae_core.train import fit
+from tvae_core.views import roll_view
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    few = {"max_steps": 2, "eval_sequences": 4}
+    names = ("tvae_Lpartial_mnist", "nontvae_mnist", "nontvae_dsprites")
+    return [fit(EXPERIMENTS[name].scaled("smoke").having(**few), runs=folder) for name in names]
+
+
+@pytest.fixture
+def stage(runs):
+    return Stage(runs)
+
+
+def parts(widget, kind):
+    inner = [part for child in getattr(widget, "children", ()) for part in parts(child, kind)]
+    return ([widget] if type(widget).__name__ == kind else []) + inner
+
+
+def test_the_slider_picks_what_the_library_decodes(stage, runs):
+    panel = roll(stage)
+    (slider,), (picture,), (play,) = (parts(panel, kind) for kind in ("FloatSlider", "Image", "Play"))
+    truth = view(runs[0])
+    assert picture.value == png(roll_view(truth))
+    slider.value = 2.25
+    assert picture.value == png(roll_view(truth.at(2.25))) and play.value == 33
+    play.value = 0
+    assert slider.value == -6.0 and picture.value == png(roll_view(truth.at(-6.0)))
+    (capsules,) = parts(panel, "Text")
+    capsules.value = "1, 4-5"
+    assert picture.value == png(roll_view(truth.moving([1, 4, 5]).at(-6.0)))
+    capsules.value = "18"
+    assert "capsule 18 is not one of 0 to 17" in parts(panel, "HTML")[1].value
+
+
+def test_another_run_or_image_is_shown_by_every_panel(stage, runs):
+    chooser, pictures = choose(stage), [parts(panel(stage), "Image")[0] for panel in (roll, latents, compare)]
+    before = [picture.value for picture in pictures]
+    parts(chooser, "BoundedIntText")[0].value = 3
+    assert all(picture.value != old for picture, old in zip(pictures, before, strict=True))
+    parts(chooser, "BoundedIntText")[0].value = 10**5
+    assert "is not one of 0 to" in parts(chooser, "HTML")[0].value and stage.image == 3
+    parts(chooser, "BoundedIntText")[0].value = 1
+    parts(chooser, "Dropdown")[0].value = runs[2]
+    assert stage.view.scene.exp.name == "nontvae_dsprites" and parts(chooser, "Dropdown")[1].value == "x"
+
+
+def test_a_unit_can_be_given_another_value(stage):
+    panel = latents(stage)
+    (picture,), (slider,) = parts(panel, "Image"), parts(panel, "FloatSlider")
+    c, d = parts(panel, "BoundedIntText")
+    c.value, d.value = 2, 5
+    assert slider.value == pytest.approx(stage.view.t[2, 5].item(), abs=0.01)
+    before = picture.value
+    slider.value = slider.max
+    assert picture.value != before
+    parts(panel, "Button")[0].click()
+    assert picture.value == before
+
+
+def test_what_another_run_cannot_see_is_said(stage, runs):
+    panel = compare(stage)
+    (second,) = parts(panel, "Dropdown")
+    second.value = runs[1]
+    assert "CapCorr" in parts(panel, "HTML")[1].value and parts(panel, "HTML")[0].value == ""
+    second.value = runs[2]
+    assert "are not one sequence" in parts(panel, "HTML")[0].value
+
+
+def test_what_is_saved_comes_with_code_that_makes_it_again(stage, tmp_path):
+    panel = save(stage, tmp_path)
+    stage.view = stage.view.moving([0, 2]).at(1.5)
+    parts(panel, "Button")[0].click()
+    assert (tmp_path / "roll.png").read_bytes() == png(roll_view(stage.view), 9)
+    code = snippet(stage, "roll.png")
+    compile(code, "snippet", "exec")
+    assert 'reel(run, [0], "rotation", [0, 2])' in code and "shift=1.5" in code
+    parts(panel, "Text")[0].value = "../roll"
+    parts(panel, "Button")[0].click()
+    assert "is not the name of a file" in parts(panel, "HTML")[0].value
+    assert set(latency(stage)) == {"median", "slowest"}
+
+
+def test_the_best_run_is_opened_and_none_is_said(runs):
+    assert open_stage([], "smoke", runs=str(runs[0].folder.parent)).run.exp.name == "tvae_Lpartial_mnist"
+    with pytest.raises(ValueError, match="no run of sequences"):
+        Stage([])
+
+
+def test_a_drawing_becomes_a_digit_whatever_its_place_and_paper():
+    seven = [(60.0, 60.0), (160.0, 60.0), (110.0, 170.0)]
+    digit = as_digit(drawn([seven]))
+    moved = as_digit(drawn([[(x + 30, y - 20) for x, y in seven]]))
+    assert (digit.int() - moved.int()).abs().max() <= 40 and digit.shape == (28, 28)
+    weight = digit.double() / digit.sum()
+    for axis in (0, 1):
+        assert abs((weight.sum(1 - axis) * torch.arange(28)).sum() - 13.5) <= 0.6
+    paper = Image.new("L", (200, 200), 255)
+    ImageDraw.Draw(paper).line(seven, 0, 18)
+    assert as_digit(paper).double().mean() == pytest.approx(digit.double().mean(), rel=0.2)
+    with pytest.raises(ValueError, match="the picture is empty"):
+        as_digit(drawn([]))
+
+
+def test_a_digit_of_ones_own_walks_through_the_transformation(runs):
+    digit = as_digit(drawn([[(60.0, 60.0), (160.0, 60.0), (110.0, 170.0)]]))
+    scene = scene_of(runs[0], digit, "rotation")
+    torch.testing.assert_close(scene.frames[0, 0] > 0.5, digit > 127)
+    assert scene.batch.factors[0, :, 0].tolist() == list(range(18))
+    with pytest.raises(ValueError, match="sees sprites"):
+        scene_of(runs[2], digit, "rotation")
