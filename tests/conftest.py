@@ -3,3 +3,17 @@
 from jaxtyping import install_import_hook
 
 install_import_hook("tvae_core", "beartype.beartype")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from tvae_core import mnist  # noqa: E402
+from tvae_core.mnist import Digits  # noqa: E402
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """28 digits, six of them the test split, instead of MNIST."""
+    images = torch.randint(256, (28, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    digits = Digits(images, torch.arange(28) % 2, 6, 6, "few", "a few random digits")
+    monkeypatch.setattr(mnist, "load", lambda *_: digits)

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from tvae_core import mnist
 from tvae_core.borders import (
     Breaks,
     axis_strips,
@@ -16,18 +15,11 @@ from tvae_core.borders import (
 )
 from tvae_core.controls import roll_costs
 from tvae_core.evaluation import chance
-from tvae_core.mnist import Digits
 from tvae_core.runs import Run
 from tvae_core.torus import BOUNDARIES
 from tvae_core.variants import read_experiment
 
-
-@pytest.fixture(autouse=True)
-def few(monkeypatch):
-    """28 digits, six of them the test split."""
-    images = torch.randint(256, (28, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    digits = Digits(images, torch.arange(28) % 2, 6, 6, "few", "a few random digits")
-    monkeypatch.setattr(mnist, "load", lambda *_: digits)
+pytestmark = pytest.mark.usefixtures("few")
 
 
 @pytest.fixture

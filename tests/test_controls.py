@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from tvae_core import mnist, unseen
+from tvae_core import unseen
 from tvae_core.controls import (
     Shares,
     both_models,
@@ -22,18 +22,11 @@ from tvae_core.evaluation import chance, first_batches
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.losses import negative_log_likelihood
 from tvae_core.metrics import capsule_correlation
-from tvae_core.mnist import Digits
 from tvae_core.runs import Run
 from tvae_core.unseen import MOTIONS, ROLLS, Costs, motion_costs, motion_strips, moving, what_motions_show
 from tvae_core.variants import read_experiment
 
-
-@pytest.fixture(autouse=True)
-def few(monkeypatch):
-    """28 digits, six of them the test split."""
-    images = torch.randint(256, (28, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    digits = Digits(images, torch.arange(28) % 2, 6, 6, "few", "a few random digits")
-    monkeypatch.setattr(mnist, "load", lambda *_: digits)
+pytestmark = pytest.mark.usefixtures("few")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tvae_core import gallery, mnist, variants
+from tvae_core import gallery, variants
 from tvae_core.diagram import commutative_square
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.gallery import (
@@ -23,20 +23,13 @@ from tvae_core.gallery import (
     traversal_strips,
 )
 from tvae_core.metrics import selectivity
-from tvae_core.mnist import Digits
 from tvae_core.model import TVAE
 from tvae_core.paths import FIGURES
 from tvae_core.runs import Run
 from tvae_core.torus import roll
 from tvae_core.train import Trainer
 
-
-@pytest.fixture(autouse=True)
-def few(monkeypatch):
-    """28 digits, six of them the test split."""
-    images = torch.randint(256, (28, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    digits = Digits(images, torch.arange(28) % 2, 6, 6, "few", "a few random digits")
-    monkeypatch.setattr(mnist, "load", lambda *_: digits)
+pytestmark = pytest.mark.usefixtures("few")
 
 
 def untrained(name, folder, **changes) -> Run:
