@@ -63,7 +63,7 @@ def test_another_run_or_image_is_shown_by_every_panel(stage, runs):
 
 def test_a_unit_can_be_given_another_value(stage):
     panel = latents(stage)
-    (picture,), (slider,) = parts(panel, "Image"), parts(panel, "FloatSlider")
+    (_, picture), (slider,) = parts(panel, "Image"), parts(panel, "FloatSlider")
     c, d = parts(panel, "BoundedIntText")
     c.value, d.value = 2, 5
     assert slider.value == pytest.approx(stage.view.t[2, 5].item(), abs=0.01)

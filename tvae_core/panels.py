@@ -39,7 +39,8 @@ def measures_table(views: dict[str, View]) -> str:
         ]
         shown = "".join(f"<td style='text-align: right'>{cell}</td>" for cell in cells)
         rows.append(f"<tr><th scope='row' style='text-align: left'>{html.escape(name)}</th>{shown}</tr>")
-    return f"<table class='tvae-measures' style='line-height: 1.5'><tr><th></th>{heads}</tr>{''.join(rows)}</table>"
+    table = f"<tr><th></th>{heads}</tr>{''.join(rows)}"
+    return f"<table class='tvae-measures' style='line-height: 1.5'>{table}</table>"
 
 
 def beside_it(view: View, other: Run) -> View:
