@@ -194,7 +194,7 @@ def test_the_explorer_in_jupyterlab(browser, lab, run):
 
     draw_a_seven(page)
     page.get_by_role("button", name="Roll it").click()
-    expect(page.get_by_text("On the stage")).to_be_visible()
+    expect(page.get_by_text("Every panel above shows it now.")).to_be_visible()
     shoot(page, "sketch")
 
     play = page.locator(".widget-play button").first

@@ -8,7 +8,8 @@ from tvae_core.experiments import EXPERIMENTS
 from tvae_core.explorer import Stage, choose, latents, open_stage, roll
 from tvae_core.film import png
 from tvae_core.panels import compare, latency, save, snippet
-from tvae_core.scenes import view
+from tvae_core.runs import stored_runs
+from tvae_core.scenes import rollable, view
 from tvae_core.sketch import as_digit, drawn, scene_of
 from tvae_core.train import fit
 from tvae_core.views import roll_view
@@ -62,7 +63,7 @@ def test_another_run_or_image_is_shown_by_every_panel(stage, runs):
 
 def test_a_unit_can_be_given_another_value(stage):
     panel = latents(stage)
-    (picture,), (slider,) = parts(panel, "Image"), parts(panel, "FloatSlider")
+    (_, picture), (slider,) = parts(panel, "Image"), parts(panel, "FloatSlider")
     c, d = parts(panel, "BoundedIntText")
     c.value, d.value = 2, 5
     assert slider.value == pytest.approx(stage.view.t[2, 5].item(), abs=0.01)
@@ -97,7 +98,8 @@ def test_what_is_saved_comes_with_code_that_makes_it_again(stage, tmp_path):
 
 
 def test_the_best_run_is_opened_and_none_is_said(runs):
-    assert open_stage([], "smoke", runs=str(runs[0].folder.parent)).run.exp.name == "tvae_Lpartial_mnist"
+    folder = runs[0].folder.parent
+    assert open_stage([], "smoke", runs=str(folder)).run.folder == rollable(stored_runs(folder))[0].folder
     with pytest.raises(ValueError, match="no run of sequences"):
         Stage([])
 
@@ -112,7 +114,7 @@ def test_a_drawing_becomes_a_digit_whatever_its_place_and_paper():
         assert abs((weight.sum(1 - axis) * torch.arange(28)).sum() - 13.5) <= 0.6
     paper = Image.new("L", (200, 200), 255)
     ImageDraw.Draw(paper).line(seven, 0, 18)
-    assert as_digit(paper).double().mean() == pytest.approx(digit.double().mean(), rel=0.2)
+    assert as_digit(paper).double().mean().item() == pytest.approx(digit.double().mean().item(), rel=0.2)
     with pytest.raises(ValueError, match="the picture is empty"):
         as_digit(drawn([]))
 
@@ -120,7 +122,7 @@ def test_a_drawing_becomes_a_digit_whatever_its_place_and_paper():
 def test_a_digit_of_ones_own_walks_through_the_transformation(runs):
     digit = as_digit(drawn([[(60.0, 60.0), (160.0, 60.0), (110.0, 170.0)]]))
     scene = scene_of(runs[0], digit, "rotation")
-    torch.testing.assert_close(scene.frames[0, 0] > 0.5, digit > 127)
+    assert ((scene.frames[0, 0] > 0.5) == (digit > 127)).float().mean() > 0.98  # it is drawn at scale 0.99
     assert scene.batch.factors[0, :, 0].tolist() == list(range(18))
     with pytest.raises(ValueError, match="sees sprites"):
         scene_of(runs[2], digit, "rotation")

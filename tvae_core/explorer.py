@@ -12,12 +12,11 @@ from contextlib import contextmanager
 
 import ipywidgets as widgets
 import numpy as np
-import torch
 from ipycanvas import Canvas
 from traitlets import Any, HasTraits
 
 from tvae_core.choices import numbers
-from tvae_core.film import below, beside, heat, png
+from tvae_core.film import LINE, beside, heat, png
 from tvae_core.paths import RUNS
 from tvae_core.runs import Run, stored_runs
 from tvae_core.scenes import STEPS, Scene, View, factors_of, rollable, view
@@ -101,113 +100,131 @@ def choose(stage: Stage) -> widgets.Widget:
     return widgets.VBox([runs, factor, image, words])
 
 
+class _Roll:
+    """The widgets of `roll`."""
+
+    def __init__(self, stage: Stage):
+        self.stage = stage
+        self.slider = widgets.FloatSlider(
+            step=1 / STEPS, description="Roll δ", readout_format="+.2f", layout=WIDE
+        )
+        self.play = widgets.Play(interval=120, repeat=True, show_repeat=False, description="Play")
+        self.capsules = widgets.Text("all", description="Capsules", continuous_update=False, layout=WIDE)
+        self.picture, self.words, self.problem = widgets.Image(layout=FITTING), widgets.HTML(), widgets.HTML()
+        self.picture.add_class("tvae-roll")
+        self.fit()
+        self.draw(None)
+        stage.observe(self.follow, "view")
+        self.slider.observe(self.move, "value")
+        self.play.observe(self.step, "value")
+        self.capsules.observe(self.pick, "value")
+
+    def fit(self) -> None:
+        """The controls as a new scene needs them."""
+        first, *_, last = self.stage.view.scene.shifts
+        self.slider.value = 0.0  # which is between the ends of every scene
+        self.slider.min, self.slider.max = first, last
+        self.play.max, self.play.value = round((last - first) * STEPS), round(-first * STEPS)
+        self.capsules.value = "all"
+
+    def follow(self, change: dict) -> None:
+        if change["old"].scene is not change["new"].scene:
+            self.fit()
+        self.draw(change)
+
+    def draw(self, change: dict | None) -> None:
+        started = time.perf_counter()
+        self.picture.value = png(roll_view(self.stage.view))
+        said = "; ".join(seat.caption for seat in seats(self.stage.view))
+        self.words.value = f"{said}. {_drawn_in(started)}"
+
+    def move(self, change: dict) -> None:
+        with sentence(self.problem):
+            shift = round(self.slider.value * STEPS) / STEPS
+            if shift != self.stage.view.shift:
+                self.stage.view = self.stage.view.at(shift)
+            self.play.value = self.stage.view.scene.shifts.index(shift)
+
+    def step(self, change: dict) -> None:
+        self.slider.value = self.stage.view.scene.shifts[self.play.value]
+
+    def pick(self, change: dict) -> None:
+        with sentence(self.problem):
+            everyone = self.capsules.value.strip() in ("", "all")
+            chosen = None if everyone else numbers(self.capsules.value, "capsules")
+            self.stage.view = self.stage.view.moving(chosen)
+
+
+def _drawn_in(started: float) -> str:
+    return f"Drawn in {1000 * (time.perf_counter() - started):.0f} ms."
+
+
 def roll(stage: Stage) -> widgets.Widget:
     """The sequence, its reconstruction and its rolls; a slider and Play; which capsules roll."""
-    slider = widgets.FloatSlider(step=1 / STEPS, description="Roll δ", readout_format="+.2f", layout=WIDE)
-    play = widgets.Play(interval=120, repeat=True, show_repeat=False, description="Play")
-    capsules = widgets.Text("all", description="Capsules", continuous_update=False, layout=WIDE)
-    picture, words, problem = widgets.Image(layout=FITTING), widgets.HTML(), widgets.HTML()
-    picture.add_class("tvae-roll")
-
-    def draw(change) -> None:
-        started = time.perf_counter()
-        seen: View = stage.view
-        picture.value = png(roll_view(seen))
-        spent = 1000 * (time.perf_counter() - started)
-        words.value = f"{'; '.join(seat.caption for seat in seats(seen))}. Drawn in {spent:.0f} ms."
-
-    def follow(change) -> None:
-        if change["old"] is not None and change["old"].scene is stage.view.scene:
-            return
-        first, *_, last = stage.view.scene.shifts
-        slider.value = 0.0
-        slider.min, slider.max = first, last
-        play.max, play.value = len(stage.view.scene.shifts) - 1, round(-first * STEPS)
-        capsules.value = "all"
-
-    def move(change) -> None:
-        with sentence(problem):
-            shift = round(slider.value * STEPS) / STEPS
-            if shift != stage.view.shift:
-                stage.view = stage.view.at(shift)
-            play.value = stage.view.scene.shifts.index(shift)
-
-    def step(change) -> None:
-        slider.value = stage.view.scene.shifts[play.value]
-
-    def pick(change) -> None:
-        with sentence(problem):
-            everyone = capsules.value.strip() in ("", "all")
-            stage.view = stage.view.moving(None if everyone else numbers(capsules.value, "capsules"))
-
-    follow({"old": None})
-    draw(None)
-    stage.observe(follow, "view")
-    stage.observe(draw, "view")
-    slider.observe(move, "value")
-    play.observe(step, "value")
-    capsules.observe(pick, "value")
+    own = _Roll(stage)
     hint = widgets.HTML("all, or such as 0, 3-5")
-    return widgets.VBox(
-        [widgets.HBox([slider, play]), widgets.HBox([capsules, hint]), problem, picture, words]
-    )
+    first, second = widgets.HBox([own.slider, own.play]), widgets.HBox([own.capsules, hint])
+    return widgets.VBox([first, second, own.problem, own.picture, own.words])
+
+
+class _Latents:
+    """The widgets of `latents`."""
+
+    def __init__(self, stage: Stage):
+        self.stage, self.fitting = stage, False
+        self.c, self.d = (
+            widgets.BoundedIntText(0, min=0, max=1, description=name) for name in ("Capsule", "Unit")
+        )
+        self.value = widgets.FloatSlider(step=0.05, description="its t", readout_format=".2f", layout=WIDE)
+        self.reset = widgets.Button(description="as it was")
+        self.canvas = Canvas(width=10, height=10)
+        self.maps = widgets.Image(layout=widgets.Layout(flex="0 1 auto", min_width="0", object_fit="contain"))
+        self.frames, self.words = widgets.Image(layout=FITTING), widgets.HTML()
+        self.frames.add_class("tvae-latents")
+        self.renew(None)
+        stage.observe(self.renew, "view")
+        self.c.observe(self.renew, "value")
+        self.d.observe(self.renew, "value")
+        self.value.observe(self.draw, "value")
+        self.reset.on_click(self.renew)
+        self.canvas.on_mouse_down(self.click)
+
+    def renew(self, change: object) -> None:
+        """The controls as the roll and the picked unit need them; nothing is changed by hand."""
+        t, (low, high) = self.stage.view.t, self.stage.view.scene.range_of_t
+        span = high - low
+        self.fitting = True
+        self.c.max, self.d.max = t.shape[0] - 1, t.shape[1] - 1
+        self.value.value = 0.0  # which is between the ends of every scene
+        self.value.min, self.value.max = min(low - span, 0.0), max(high + span, 0.0)
+        self.value.value = t[self.c.value, self.d.value].item()
+        self.fitting = False
+        self.draw(change)
+
+    def draw(self, change: object) -> None:
+        if self.fitting:
+            return
+        started = time.perf_counter()
+        t, unit = self.stage.view.t, (self.c.value, self.d.value)
+        edited = t.clone()
+        if abs(self.value.value - t[unit].item()) > self.value.step / 2:
+            edited[unit] = self.value.value
+        first, *others = (heat(chart, CELL) for chart in latent_maps(self.stage.view, edited, unit))
+        self.canvas.width, self.canvas.height = first.size
+        self.canvas.put_image_data(np.asarray(first.convert("RGBA")), 0, 0)
+        self.maps.value = png(beside(*others)) if others else b""
+        self.frames.value = png(latent_frames(self.stage.view, t, edited))
+        said = f"Capsule {unit[0]}, unit {unit[1]}: t = {edited[unit]:.2f}, as rolled {t[unit]:.2f}."
+        self.words.value = f"{said} {_drawn_in(started)}"
+
+    def click(self, x: float, y: float) -> None:
+        row, column = int((y - LINE) // CELL), int((x - 1) // CELL)
+        if 0 <= row <= self.c.max and 0 <= column <= self.d.max:
+            self.c.value, self.d.value = row, column
 
 
 def latents(stage: Stage) -> widgets.Widget:
     """The map of t with a unit picked (click, or type), u², v and W beside it, and what the unit does."""
-    c, d = (widgets.BoundedIntText(0, min=0, max=1, description=name) for name in ("Capsule", "Unit"))
-    value = widgets.FloatSlider(step=0.01, description="its t", readout_format=".2f", layout=WIDE)
-    reset = widgets.Button(description="as it was")
-    picture, words = widgets.Image(layout=FITTING), widgets.HTML()
-    picture.add_class("tvae-latents")
-    canvas = Canvas(width=10, height=10)
-    silent = {"now": False}
-
-    def fit(t: torch.Tensor) -> None:
-        c.max, d.max = t.shape[0] - 1, t.shape[1] - 1
-        low, high = stage.view.scene.range_of_t
-        span = high - low
-        silent["now"] = True
-        value.value = 0.0 if low - span <= 0 <= high + span else low
-        value.min, value.max = min(low - span, 0.0), max(high + span, 0.0)
-        value.value = t[c.value, d.value].item()
-        silent["now"] = False
-
-    def renew(change) -> None:
-        fit(stage.view.t)
-        draw(None)
-
-    def draw(change) -> None:
-        if silent["now"]:
-            return
-        started = time.perf_counter()
-        t, unit = stage.view.t, (c.value, d.value)
-        edited = t.clone()
-        if abs(value.value - t[unit].item()) > value.step:
-            edited[unit] = value.value
-        first, *others = (heat(chart, CELL) for chart in latent_maps(stage.view, edited, unit))
-        canvas.width, canvas.height = first.size
-        canvas.put_image_data(np.asarray(first.convert("RGBA")), 0, 0)
-        frames = latent_frames(stage.view, t, edited)
-        picture.value = png(below(beside(*others, frames)) if others else below(frames))
-        spent = 1000 * (time.perf_counter() - started)
-        words.value = (
-            f"Capsule {unit[0]}, unit {unit[1]}: t = {edited[unit]:.2f}, rolled there {t[unit]:.2f}. "
-            f"Drawn in {spent:.0f} ms."
-        )
-
-    def click(x: float, y: float) -> None:
-        row, column = int((y - 22) // CELL), int((x - 1) // CELL)
-        if 0 <= row <= c.max and 0 <= column <= d.max:
-            c.value, d.value = row, column
-
-    renew(None)
-    stage.observe(renew, "view")
-    c.observe(renew, "value")
-    d.observe(renew, "value")
-    value.observe(draw, "value")
-    reset.on_click(lambda _: renew(None))
-    canvas.on_mouse_down(click)
-    return widgets.VBox(
-        [widgets.HBox([c, d]), widgets.HBox([value, reset]), widgets.HBox([canvas, picture]), words]
-    )
+    own = _Latents(stage)
+    rows = [[own.c, own.d], [own.value, own.reset], [own.canvas, own.maps]]
+    return widgets.VBox([*map(widgets.HBox, rows), own.frames, own.words])

@@ -38,8 +38,9 @@ def measures_table(views: dict[str, View]) -> str:
             for key, (*_, digits) in MEASURES.items()
         ]
         shown = "".join(f"<td style='text-align: right'>{cell}</td>" for cell in cells)
-        rows.append(f"<tr><th scope='row'>{html.escape(name)}</th>{shown}</tr>")
-    return f"<table class='tvae-measures'><tr><th></th>{heads}</tr>{''.join(rows)}</table>"
+        rows.append(f"<tr><th scope='row' style='text-align: left'>{html.escape(name)}</th>{shown}</tr>")
+    table = f"<tr><th></th>{heads}</tr>{''.join(rows)}"
+    return f"<table class='tvae-measures' style='line-height: 1.5'>{table}</table>"
 
 
 def beside_it(view: View, other: Run) -> View:
@@ -50,9 +51,9 @@ def beside_it(view: View, other: Run) -> View:
 
 def compare(stage: Stage) -> widgets.Widget:
     """The run on the stage and another one on the same sequence: rolls, likelihoods, CapCorr."""
-    second = widgets.Dropdown(
-        options=[(name_of(run), run) for run in reversed(stage.runs)], description="Beside", layout=WIDE
-    )
+    alike = [run for run in stage.runs if run.exp.image_shape == stage.run.exp.image_shape]
+    named = [(name_of(run), run) for run in stage.runs]
+    second = widgets.Dropdown(options=named, value=alike[-1], description="Beside", layout=WIDE)
     picture, table, words = widgets.Image(layout=FITTING), widgets.HTML(), widgets.HTML()
     picture.add_class("tvae-compare")
     kept: dict[str, View] = {}
@@ -60,6 +61,7 @@ def compare(stage: Stage) -> widgets.Widget:
     def renew(change) -> None:
         with sentence(words):
             kept.clear()
+            picture.value, table.value = b"", ""
             kept.update(B=beside_it(stage.view, second.value))
             names = f"A: {name_of(stage.run)}", f"B: {name_of(second.value)}"
             table.value = measures_table(dict(zip(names, (stage.view, kept["B"]), strict=True)))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from ipycanvas import Canvas
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
 from tvae_core.choices import require
@@ -71,60 +71,63 @@ def scene_of(run: Run, digit: UInt8[Tensor, "28 28"], factor: str) -> Scene:
     return look(run.exp, loaded(run), own.sequence(torch.tensor([0]), varied), f"{factor}, own digit")
 
 
+class _Pad:
+    """The widgets of `sketch`."""
+
+    def __init__(self, stage: Stage):
+        self.stage, self.strokes, self.down = stage, [], False
+        self.canvas = Canvas(width=PAD, height=PAD)
+        self.canvas.add_class("tvae-sketch")
+        self.factor = widgets.Dropdown(options=("rotation", "hue", "scale"), description="Transform")
+        self.roll_it = widgets.Button(description="Roll it", button_style="primary")
+        self.clear = widgets.Button(description="Clear")
+        self.upload = widgets.FileUpload(accept="image/*", description="Upload image")
+        self.words = widgets.HTML()
+        self.wipe(None)
+        self.canvas.on_mouse_down(self.start)
+        self.canvas.on_mouse_move(self.move)
+        self.canvas.on_mouse_up(self.stop)
+        self.canvas.on_mouse_out(self.stop)
+        self.clear.on_click(self.wipe)
+        self.roll_it.on_click(self.take_drawing)
+        self.upload.observe(self.take_upload, "value")
+
+    def wipe(self, button: object) -> None:
+        self.strokes.clear()
+        self.canvas.fill_style = "black"
+        self.canvas.fill_rect(0, 0, PAD, PAD)
+
+    def start(self, x: float, y: float) -> None:
+        self.down = True
+        self.strokes.append([(x, y)])
+        self.canvas.fill_style = "white"
+        self.canvas.fill_circle(x, y, PEN / 2)
+
+    def move(self, x: float, y: float) -> None:
+        if self.down:
+            self.canvas.stroke_style, self.canvas.line_width, self.canvas.line_cap = "white", PEN, "round"
+            self.canvas.stroke_line(*self.strokes[-1][-1], x, y)
+            self.strokes[-1].append((x, y))
+
+    def stop(self, x: float, y: float) -> None:
+        self.down = False
+
+    def take_drawing(self, button: object) -> None:
+        self.show(drawn(self.strokes))
+
+    def take_upload(self, change: dict) -> None:
+        for file in self.upload.value[:1]:
+            with sentence(self.words):  # an image that cannot be read is an OSError
+                self.show(Image.open(io.BytesIO(file["content"])))
+
+    def show(self, picture: Image.Image) -> None:
+        with sentence(self.words):
+            self.stage.show(scene_of(self.stage.run, as_digit(picture), self.factor.value))
+            self.words.value = "Every panel above shows it now."
+
+
 def sketch(stage: Stage) -> widgets.Widget:
     """Draw with the mouse or upload an image; `Roll it` puts its sequence on the stage."""
-    canvas = Canvas(width=PAD, height=PAD, layout=widgets.Layout(border="1px solid #5f6368"))
-    canvas.add_class("tvae-sketch")
-    strokes: list[Stroke] = []
-    pen = {"down": False}
-    factor = widgets.Dropdown(options=("rotation", "hue", "scale"), description="Transform")
-    roll_it = widgets.Button(description="Roll it", button_style="primary")
-    clear = widgets.Button(description="Clear")
-    upload = widgets.FileUpload(accept="image/*", description="Upload image")
-    words = widgets.HTML()
-
-    def wipe(_) -> None:
-        strokes.clear()
-        canvas.fill_style = "black"
-        canvas.fill_rect(0, 0, PAD, PAD)
-
-    def down(x: float, y: float) -> None:
-        pen["down"] = True
-        strokes.append([(x, y)])
-        canvas.fill_style = "white"
-        canvas.fill_circle(x, y, PEN / 2)
-
-    def move(x: float, y: float) -> None:
-        if pen["down"]:
-            canvas.stroke_style, canvas.line_width, canvas.line_cap = "white", PEN, "round"
-            canvas.stroke_line(*strokes[-1][-1], x, y)
-            strokes[-1].append((x, y))
-
-    def up(x: float, y: float) -> None:
-        pen["down"] = False
-
-    def show(picture: Image.Image) -> None:
-        with sentence(words):
-            stage.show(scene_of(stage.run, as_digit(picture), factor.value))
-            words.value = "On the stage: every panel above shows it now."
-
-    def receive(change) -> None:
-        if upload.value:
-            try:
-                picture = Image.open(io.BytesIO(upload.value[0]["content"]))
-            except UnidentifiedImageError:
-                words.value = (
-                    f"<b role='alert'>{upload.value[0]['name']!r} is not an image that can be read</b>"
-                )
-                return
-            show(picture)
-
-    wipe(None)
-    canvas.on_mouse_down(down)
-    canvas.on_mouse_move(move)
-    canvas.on_mouse_up(up)
-    canvas.on_mouse_out(up)
-    clear.on_click(wipe)
-    roll_it.on_click(lambda _: show(drawn(strokes)))
-    upload.observe(receive, "value")
-    return widgets.HBox([canvas, widgets.VBox([factor, widgets.HBox([roll_it, clear]), upload, words])])
+    pad = _Pad(stage)
+    buttons = widgets.HBox([pad.roll_it, pad.clear])
+    return widgets.HBox([pad.canvas, widgets.VBox([pad.factor, buttons, pad.upload, pad.words])])
