@@ -182,7 +182,7 @@ def test_the_explorer_in_jupyterlab(browser, lab, run):
     value = page.locator(".widget-slider", has_text="its t").locator(".noUi-handle")
     value.scroll_into_view_if_needed()
     value.focus()
-    page.keyboard.press("PageUp")
+    page.keyboard.press("End")
     end = time.monotonic() + WAIT / 1000
     while same(latents, picture(page, "img.tvae-latents")) and time.monotonic() < end:
         page.wait_for_timeout(100)
