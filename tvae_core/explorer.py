@@ -26,7 +26,7 @@ from tvae_core.views import latent_frames, latent_maps, roll_view, seats
 
 CELL = 14  # pixels of a unit in the maps
 WIDE = widgets.Layout(width="100%", max_width="560px")
-FITTING = widgets.Layout(max_width="100%", object_fit="contain", height="auto")
+FITTING = widgets.Layout(max_width="100%", align_self="flex-start", object_fit="contain", height="auto")
 
 
 class Stage(HasTraits):
