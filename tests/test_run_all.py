@@ -71,7 +71,7 @@ def available(tmp_path):
     ids=" ".join,
 )
 def test_what_cannot_be_is_refused_in_one_sentence(available, monkeypatch, capsys, arguments, words):
-    monkeypatch.setattr(reproduce, "notebooks", lambda: available)
+    monkeypatch.setattr(reproduce, "reproducible", lambda: available)
     assert reproduce.main(arguments) == 2
     sentence = capsys.readouterr().err
     assert sentence.count("\n") == 1
@@ -96,7 +96,7 @@ def test_help_names_every_option_and_needs_no_set_up():
 
 
 def test_list_names_every_notebook(available, monkeypatch, capsys):
-    monkeypatch.setattr(reproduce, "notebooks", lambda: available)
+    monkeypatch.setattr(reproduce, "reproducible", lambda: available)
     assert reproduce.main(["--list", "--scale", "smoke"]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
     assert head.split() == ["item", "notebook", "smoke", "shows"]
