@@ -7,12 +7,12 @@ from PIL import Image, ImageDraw
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.explorer import Stage, choose, latents, open_stage, roll
 from tvae_core.film import png
-from tvae_core.panels import compare, latency, save, snippet
+from tvae_core.panels import beside_it, compare, latency, save, snippet
 from tvae_core.runs import stored_runs
 from tvae_core.scenes import rollable, view
 from tvae_core.sketch import as_digit, drawn, scene_of
 from tvae_core.train import fit
-from tvae_core.views import roll_view
+from tvae_core.views import compare_view, roll_view
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +81,15 @@ def test_what_another_run_cannot_see_is_said(stage, runs):
     assert "CapCorr" in parts(panel, "HTML")[1].value and parts(panel, "HTML")[0].value == ""
     second.value = runs[2]
     assert "are not one sequence" in parts(panel, "HTML")[0].value
+
+
+def test_both_models_roll_the_same_capsules(stage, runs):
+    panel = compare(stage)
+    parts(panel, "Dropdown")[0].value = runs[1]
+    stage.view = stage.view.moving([0, 2]).at(1.5)
+    other = beside_it(stage.view, runs[1])
+    assert other.capsules == [0, 2] and not torch.equal(other.reel, other.moving(None).reel)
+    assert parts(panel, "Image")[0].value == png(compare_view([stage.view, other]))
 
 
 def test_what_is_saved_comes_with_code_that_makes_it_again(stage, tmp_path):
