@@ -1,13 +1,16 @@
 """The widgets without a browser: what they are set to is what is shown, and what cannot be is said."""
 
+import asyncio
+
 import pytest
 import torch
 from PIL import Image, ImageDraw
 
 from tvae_core.experiments import EXPERIMENTS
-from tvae_core.explorer import Stage, choose, latents, open_stage, roll
-from tvae_core.film import png
+from tvae_core.explorer import CELL, Stage, choose, latents, open_stage, roll
+from tvae_core.film import LINE, png
 from tvae_core.panels import beside_it, compare, latency, save, snippet
+from tvae_core.pause import Pause
 from tvae_core.runs import stored_runs
 from tvae_core.scenes import rollable, view
 from tvae_core.sketch import as_digit, drawn, scene_of
@@ -72,6 +75,39 @@ def test_a_unit_can_be_given_another_value(stage):
     assert picture.value != before
     parts(panel, "Button")[0].click()
     assert picture.value == before
+
+
+def test_w_is_that_of_the_unit_under_the_pointer(stage):
+    panel = latents(stage)
+    (canvas,), (maps, frames) = parts(panel, "Canvas"), parts(panel, "Image")
+    c, d = parts(panel, "BoundedIntText")
+    picked, decoded = maps.value, frames.value
+
+    def event(name, x, y):
+        canvas._handle_frontend_event(canvas, {"event": name, "x": x, "y": y}, [])
+
+    place = 1 + 5.5 * CELL, LINE + 2.5 * CELL
+    event("mouse_move", *place)
+    assert maps.value != picked and frames.value == decoded and (c.value, d.value) == (0, 0)
+    event("mouse_out", *place)
+    assert maps.value == picked
+    event("mouse_down", *place)
+    assert (c.value, d.value) == (2, 5)
+
+
+def test_of_many_moves_the_last_is_drawn():
+    done: list[int] = []
+
+    async def move() -> None:
+        later = Pause(0.01)
+        for i in range(50):
+            later.call(lambda i=i: done.append(i))
+        await asyncio.sleep(0.1)
+
+    asyncio.run(move())
+    assert done == [49]
+    Pause(0.01).call(lambda: done.append(0))
+    assert done == [49, 0]
 
 
 def test_what_another_run_cannot_see_is_said(stage, runs):
