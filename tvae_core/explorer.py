@@ -184,6 +184,8 @@ class _Latents:
         self.maps = widgets.Image(layout=widgets.Layout(flex="0 1 auto", min_width="0", object_fit="contain"))
         self.frames, self.words = widgets.Image(layout=FITTING), widgets.HTML()
         self.frames.add_class("tvae-latents")
+        self.maps.add_class("tvae-maps")
+        self.canvas.add_class("tvae-units")
         self.renew(None)
         stage.observe(self.renew, "view")
         self.c.observe(self.renew, "value")
