@@ -9,8 +9,8 @@ import tvae_core
 
 ROOMS = sorted(Path(tvae_core.__file__).parent.glob("[!_]*.py"))
 LEVELS = [
-    "choices download draws dsprites_archive files intervals losses paths provenance scales sequences torus "
-    "warps",
+    "choices download draws dsprites_archive files intervals losses paths pause provenance scales sequences "
+    "torus warps",
     "devices dsprites grouper metrics mnist networks notebooks style",
     "figures model plots reference schematic status tables",
     "diagram execute film",

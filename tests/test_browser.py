@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -189,6 +190,16 @@ def test_the_explorer_in_jupyterlab(browser, lab, run):
     assert not same(latents, picture(page, "img.tvae-latents"))
     shoot(page, "latents")
 
+    units = page.locator(".tvae-units")
+    units.scroll_into_view_if_needed()
+    picked = picture(page, "img.tvae-maps")
+    units.hover(position={"x": 60, "y": 90})  # W of the unit under the pointer, as long as it is there
+    wait_until(
+        page, lambda: not same(picked, picture(page, "img.tvae-maps")), "W does not follow the pointer"
+    )
+    page.mouse.move(5, 5)
+    wait_until(page, lambda: same(picked, picture(page, "img.tvae-maps")), "W does not come back")
+
     page.locator("table.tvae-measures").scroll_into_view_if_needed()
     shoot(page, "compare")
 
@@ -216,6 +227,13 @@ def test_the_explorer_in_jupyterlab(browser, lab, run):
     shoot(page, "save")
     assert said == []
     page.close()
+
+
+def wait_until(page: Page, thing: Callable[[], bool], otherwise: str) -> None:
+    end = time.monotonic() + WAIT / 1000
+    while not thing():
+        assert time.monotonic() < end, otherwise
+        page.wait_for_timeout(100)
 
 
 def draw_a_seven(page: Page) -> None:

@@ -1,18 +1,21 @@
 """The widgets without a browser: what they are set to is what is shown, and what cannot be is said."""
 
+import asyncio
+
 import pytest
 import torch
 from PIL import Image, ImageDraw
 
 from tvae_core.experiments import EXPERIMENTS
-from tvae_core.explorer import Stage, choose, latents, open_stage, roll
-from tvae_core.film import png
-from tvae_core.panels import compare, latency, save, snippet
+from tvae_core.explorer import CELL, Stage, choose, latents, open_stage, roll
+from tvae_core.film import LINE, png
+from tvae_core.panels import beside_it, compare, latency, save, snippet
+from tvae_core.pause import Pause
 from tvae_core.runs import stored_runs
 from tvae_core.scenes import rollable, view
 from tvae_core.sketch import as_digit, drawn, scene_of
 from tvae_core.train import fit
-from tvae_core.views import roll_view
+from tvae_core.views import compare_view, roll_view
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +77,39 @@ def test_a_unit_can_be_given_another_value(stage):
     assert picture.value == before
 
 
+def test_w_is_that_of_the_unit_under_the_pointer(stage):
+    panel = latents(stage)
+    (canvas,), (maps, frames) = parts(panel, "Canvas"), parts(panel, "Image")
+    c, d = parts(panel, "BoundedIntText")
+    picked, decoded = maps.value, frames.value
+
+    def event(name, x, y):
+        canvas._handle_frontend_event(canvas, {"event": name, "x": x, "y": y}, [])
+
+    place = 1 + 5.5 * CELL, LINE + 2.5 * CELL
+    event("mouse_move", *place)
+    assert maps.value != picked and frames.value == decoded and (c.value, d.value) == (0, 0)
+    event("mouse_out", *place)
+    assert maps.value == picked
+    event("mouse_down", *place)
+    assert (c.value, d.value) == (2, 5)
+
+
+def test_of_many_moves_the_last_is_drawn():
+    done: list[int] = []
+
+    async def move() -> None:
+        later = Pause(0.01)
+        for i in range(50):
+            later.call(lambda i=i: done.append(i))
+        await asyncio.sleep(0.1)
+
+    asyncio.run(move())
+    assert done == [49]
+    Pause(0.01).call(lambda: done.append(0))
+    assert done == [49, 0]
+
+
 def test_what_another_run_cannot_see_is_said(stage, runs):
     panel = compare(stage)
     (second,) = parts(panel, "Dropdown")
@@ -81,6 +117,15 @@ def test_what_another_run_cannot_see_is_said(stage, runs):
     assert "CapCorr" in parts(panel, "HTML")[1].value and parts(panel, "HTML")[0].value == ""
     second.value = runs[2]
     assert "are not one sequence" in parts(panel, "HTML")[0].value
+
+
+def test_both_models_roll_the_same_capsules(stage, runs):
+    panel = compare(stage)
+    parts(panel, "Dropdown")[0].value = runs[1]
+    stage.view = stage.view.moving([0, 2]).at(1.5)
+    other = beside_it(stage.view, runs[1])
+    assert other.capsules == [0, 2] and not torch.equal(other.reel, other.moving(None).reel)
+    assert parts(panel, "Image")[0].value == png(compare_view([stage.view, other]))
 
 
 def test_what_is_saved_comes_with_code_that_makes_it_again(stage, tmp_path):

@@ -9,6 +9,7 @@ from tvae_core.evaluation import rolled
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.metrics import capsule_correlation
 from tvae_core.runs import Run, stored_runs
+from tvae_core.scales import SCALES
 from tvae_core.scenes import STEPS, View, look, rollable, sequence_of, share_of_the_way, view
 from tvae_core.torus import roll
 from tvae_core.train import fit
@@ -113,5 +114,7 @@ def test_the_best_run_goes_first(trained):
     good, poor, smoke = having("quick", 230.0), having("quick", 400.0), having("smoke", 201.0)
     assert rollable([smoke, poor, good]) == [good, poor, smoke]
     assert share_of_the_way(good) == pytest.approx(0.9)
+    ladder = [having(scale, 300.0) for scale in SCALES]
+    assert rollable(ladder) == ladder[::-1]
     grey = EXPERIMENTS["tvae_2d_mnist"]
     assert rollable([Run(grey, 0, trained.folder)]) == []

@@ -18,11 +18,12 @@ from traitlets import Any, HasTraits
 from tvae_core.choices import numbers
 from tvae_core.film import LINE, beside, heat, png
 from tvae_core.paths import RUNS
+from tvae_core.pause import Pause
 from tvae_core.runs import Run, stored_runs
 from tvae_core.scenes import STEPS, Scene, View, factors_of, rollable, view
 from tvae_core.train import fit
 from tvae_core.variants import read_experiment
-from tvae_core.views import latent_frames, latent_maps, roll_view, seats
+from tvae_core.views import Unit, latent_frames, latent_maps, roll_view, seats
 
 CELL = 14  # pixels of a unit in the maps
 WIDE = widgets.Layout(width="100%", max_width="560px")
@@ -172,6 +173,8 @@ class _Latents:
 
     def __init__(self, stage: Stage):
         self.stage, self.fitting = stage, False
+        self.under: Unit | None = None  # the pointer
+        self.soon = Pause(0.03)
         self.c, self.d = (
             widgets.BoundedIntText(0, min=0, max=1, description=name) for name in ("Capsule", "Unit")
         )
@@ -181,6 +184,8 @@ class _Latents:
         self.maps = widgets.Image(layout=widgets.Layout(flex="0 1 auto", min_width="0", object_fit="contain"))
         self.frames, self.words = widgets.Image(layout=FITTING), widgets.HTML()
         self.frames.add_class("tvae-latents")
+        self.maps.add_class("tvae-maps")
+        self.canvas.add_class("tvae-units")
         self.renew(None)
         stage.observe(self.renew, "view")
         self.c.observe(self.renew, "value")
@@ -188,6 +193,8 @@ class _Latents:
         self.value.observe(self.draw, "value")
         self.reset.on_click(self.renew)
         self.canvas.on_mouse_down(self.click)
+        self.canvas.on_mouse_move(self.hover)
+        self.canvas.on_mouse_out(lambda *_: self.hover(-1.0, -1.0))
 
     def renew(self, change: object) -> None:
         """The controls as the roll and the picked unit need them; nothing is changed by hand."""
@@ -209,7 +216,9 @@ class _Latents:
         edited = t.clone()
         if abs(self.value.value - t[unit].item()) > self.value.step / 2:
             edited[unit] = self.value.value
-        first, *others = (heat(chart, CELL) for chart in latent_maps(self.stage.view, edited, unit))
+        first, *others = (
+            heat(chart, CELL) for chart in latent_maps(self.stage.view, edited, unit, self.under)
+        )
         self.canvas.width, self.canvas.height = first.size
         self.canvas.put_image_data(np.asarray(first.convert("RGBA")), 0, 0)
         self.maps.value = png(beside(*others)) if others else b""
@@ -217,10 +226,18 @@ class _Latents:
         said = f"Capsule {unit[0]}, unit {unit[1]}: t = {edited[unit]:.2f}, as rolled {t[unit]:.2f}."
         self.words.value = f"{said} {_drawn_in(started)}"
 
-    def click(self, x: float, y: float) -> None:
+    def unit_at(self, x: float, y: float) -> Unit | None:
         row, column = int((y - LINE) // CELL), int((x - 1) // CELL)
-        if 0 <= row <= self.c.max and 0 <= column <= self.d.max:
-            self.c.value, self.d.value = row, column
+        return (row, column) if 0 <= row <= self.c.max and 0 <= column <= self.d.max else None
+
+    def click(self, x: float, y: float) -> None:
+        if (unit := self.unit_at(x, y)) is not None:
+            self.c.value, self.d.value = unit
+
+    def hover(self, x: float, y: float) -> None:
+        before, self.under = self.under, self.unit_at(x, y)
+        if self.under != before:
+            self.soon.call(lambda: self.draw(None))
 
 
 def latents(stage: Stage) -> widgets.Widget:

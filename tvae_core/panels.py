@@ -44,9 +44,10 @@ def measures_table(views: dict[str, View]) -> str:
 
 
 def beside_it(view: View, other: Run) -> View:
-    """The same sequence, at the same roll, through another run. ValueError if that one cannot see it."""
+    """The same sequence and roll through another run. ValueError if that one cannot see the sequence."""
     scene = look(other.exp, loaded(other), view.scene.batch, view.scene.title)
-    return View(scene, scene.reel()).at(view.shift if view.shift in scene.shifts else 0.0)
+    seen = View(scene, scene.reel(view.capsules), view.capsules)
+    return seen.at(view.shift if view.shift in scene.shifts else 0.0)
 
 
 def compare(stage: Stage) -> widgets.Widget:
@@ -69,6 +70,8 @@ def compare(stage: Stage) -> widgets.Widget:
 
     def draw() -> None:
         with sentence(words):
+            if kept["B"].capsules != stage.view.capsules:
+                kept["B"] = kept["B"].moving(stage.view.capsules)
             other = kept["B"]
             picture.value = png(compare_view([stage.view, other.at(stage.view.shift)]))
 

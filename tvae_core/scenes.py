@@ -15,10 +15,10 @@ from tvae_core.experiments import Experiment
 from tvae_core.metrics import capsule_correlation, equivariance_error
 from tvae_core.model import TVAE
 from tvae_core.runs import Run
+from tvae_core.scales import SCALES
 from tvae_core.sequences import Batch
 from tvae_core.torus import roll_smoothly
 
-SCALES = ("smoke", "quick", "paper")  # from the least trained to the most
 STEPS = 4  # of a roll, for each unit
 
 
@@ -212,6 +212,7 @@ def rollable(runs: Sequence[Run]) -> list[Run]:
 
     def rank(run: Run) -> tuple[int, bool, bool, float]:
         exp = run.exp
-        return SCALES.index(exp.scale), exp.data != "dsprites", bool(exp.held_out), share_of_the_way(run)
+        trained = list(SCALES).index(exp.scale)  # the registry goes from the least to the most
+        return trained, exp.data != "dsprites", bool(exp.held_out), share_of_the_way(run)
 
     return sorted((run for run in runs if run.exp.n_transforms > 1), key=rank, reverse=True)

@@ -61,12 +61,13 @@ def compare_view(views: Sequence[View]) -> Image.Image:
     return below(stage(shown), film(both, first.shift + exp.anchor))
 
 
-def latent_maps(view: View, t: Tensor, unit: Unit) -> list[Map]:
-    """t as it is rolled, u² and v of the frame that it should look like, and W of the picked unit.
+def latent_maps(view: View, t: Tensor, unit: Unit, under: Unit | None = None) -> list[Map]:
+    """t as it is rolled, u² and v of the frame that it should look like, and W of a unit.
 
-    W is over frames and units: whose u² the unit of frame l listens to. Without grouper t alone.
+    That is the one under the pointer, or else the picked one. W is over frames and units: whose u² the
+    unit of frame l listens to. Without grouper t alone.
     """
-    scene, frame, d = view.scene, view.frame, unit[1]
+    scene, frame, (_, d) = view.scene, view.frame, under or unit
     maps = [Map("t, rolled", t, scene.range_of_t, unit)]
     if scene.v is None:
         return maps
