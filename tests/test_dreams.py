@@ -3,12 +3,20 @@
 import pytest
 import torch
 
+from tvae_core import mnist
 from tvae_core.draws import generator
 from tvae_core.dreams import COLUMNS, MEASURED, Dream, dreams, grids, what_dreams_show
+from tvae_core.mnist import Digits
 from tvae_core.runs import Run
 from tvae_core.variants import read_experiment
 
-pytestmark = pytest.mark.usefixtures("few")
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    """90 digits, sixty of them the test split."""
+    images = torch.randint(256, (90, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    digits = Digits(images, torch.arange(90) % 2, 60, 6, "few", "a few random digits")
+    monkeypatch.setattr(mnist, "load", lambda *_: digits)
 
 
 def untrained(text, folder) -> Run:
