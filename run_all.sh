@@ -134,7 +134,8 @@ run_tests() {  # in a home of their own; the first step that fails ends it
     find_browser
     step "ruff" "$python" -m ruff check .
     step "ruff format" "$python" -m ruff format --check .
-    step "pytest" "$python" -m pytest -n auto
+    step "pytest" "$python" -m pytest -n auto -m "not browser"
+    step "pytest, in a browser" "$python" -m pytest -m browser
     step "run_all.sh --scale smoke" "$root/run_all.sh" --scale smoke
     step "nbval" "$python" -m pytest --nbval -n auto --dist loadscope notebooks/*.ipynb
     echo "All tests passed."

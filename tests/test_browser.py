@@ -34,7 +34,7 @@ pytestmark = pytest.mark.browser
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 QUIET += ["--disable-background-networking", "--disable-component-update"]
-WAIT = 60_000  # milliseconds: a machine may have other work; what is awaited comes in seconds on an idle one
+WAIT = 180_000  # milliseconds: a machine may have other work; what is awaited comes in seconds on an idle one
 expect.set_options(timeout=WAIT)
 SHOTS = os.environ.get("TVAE_SCREENSHOTS")  # a folder: keep what the browser shows
 
