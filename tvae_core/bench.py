@@ -1,8 +1,6 @@
 """`tvae bench`: a training step beside the floor that the machine sets, and beside the literal way."""
 
-import resource
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,12 +10,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from tvae_core.devices import choose_device, choose_precision, describe
+from tvae_core.devices import choose_device, choose_precision, describe, peak_device_memory
 from tvae_core.draws import generator
 from tvae_core.experiments import Experiment
 from tvae_core.literal import literal_step
 from tvae_core.model import TVAE
 from tvae_core.paths import DATA
+from tvae_core.provenance import peak_memory
 from tvae_core.runs import Run
 from tvae_core.schedule import build_optimizer
 from tvae_core.train import Trainer
@@ -76,14 +75,6 @@ def optimizer_traffic(exp: Experiment, model: TVAE) -> Step:
     return build_optimizer(exp, model).step
 
 
-def peak_memory(device: torch.device) -> int:
-    """Bytes: the most this process ever held, or on CUDA the most ever allocated there."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
 @contextmanager
 def trainer_of(exp: Experiment, device: torch.device, data: Path = DATA) -> Iterator[Trainer]:
     """A fresh Trainer that leaves nothing behind."""
@@ -129,7 +120,7 @@ def measure(exp: Experiment, device: torch.device, data: Path = DATA, seconds: f
         "training_us_per_frame": round(1000 * ms["step"] / frames, 1),
         "evaluation_us_per_frame": round(1000 * evaluation / frames, 1),
         "traversal_us_per_frame": round(1000 * traversal / frames, 1),
-        "peak_memory_bytes": peak_memory(device),
+        "peak_memory_bytes": peak_device_memory(device) or peak_memory(),
     }
 
 
