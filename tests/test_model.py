@@ -225,6 +225,21 @@ def test_a_standardised_decoder_is_the_same_with_another_first_layer(name):
         torch.testing.assert_close(moved.logits(t), plain.logits(t), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_he_init_draws_the_layers_before_a_relu_anew(name):
+    """Whose outputs then have the variance that their inputs' mean square calls for; the rest stays."""
+    exp = EXPERIMENTS[name]
+    plain, he = (exp.having(he_init=way).build_model() for way in (False, True))
+    changed = []
+    for (key, before), after in zip(plain.named_parameters(), he.parameters(), strict=True):
+        if not torch.equal(before, after):
+            changed.append(key)
+            assert after.std().item() == pytest.approx((2 / after.shape[1]) ** 0.5, rel=0.05)
+    encoders = ["encoder_z", "encoder_u"] if exp.topography != "none" else ["encoder_z"]
+    expected = [f"{encoder}.layers.{i}.weight" for encoder in encoders for i in (0, 2)]
+    assert changed == [*expected, "decoder.layers.0.0.weight", "decoder.layers.0.2.weight"]
+
+
 @pytest.mark.parametrize("name", [e.name for e in EXPERIMENTS.values() if e.topography != "none"])
 def test_standardised_is_what_t_is_at_the_start(name):
     exp = EXPERIMENTS[name].having(standardised=True, u_mean_init=0.7, u_logvar_init=-2.0)

@@ -59,6 +59,7 @@ class Experiment:
     u_mean_init: float = 0.0  # added to the initial mean and log-variance of q(u|x)
     u_logvar_init: float = 0.0
     standardised: bool = False  # the decoder takes out the initial mean and spread of t (networks.Decoder)
+    he_init: bool = False  # the weights before a ReLU begin with He's variance, not PyTorch's sixth of it
 
     seed: int = 1
     batch_size: int = 8  # sequences
@@ -69,9 +70,8 @@ class Experiment:
     momentum: float = 0.9  # of SGD
     cosine: bool = False  # learning rate falls to 0 along a cosine instead of staying constant
     kl_floor: float = 1.0  # weight of the KL terms in the first `kl_hold` of the steps, …
-    kl_floor_z: float | None = None  # … that of KL(z) beside a KL(u), if it is another, …
     kl_hold: float = 0.0
-    kl_ramp: float = 0.0  # … rising to 1 over the next `kl_ramp` of them
+    kl_ramp: float = 0.0  # … rising to 1, by the same factor in each step, over the next `kl_ramp` of them
     precision: str = "float32"
 
     eval_epochs: int = 5  # epochs between evaluations on the validation split
@@ -92,7 +92,7 @@ class Experiment:
                 raise ValueError(f"{option} is {value}, but must be {bound}")
         if self.test_data and not {self.data, self.test_data} <= _COLOURED:
             raise ValueError(f"test_data is {self.test_data!r}, which cannot be had of {self.data!r}")
-        for option in ("lr", "eps"):
+        for option in ("lr", "eps", "kl_floor"):
             if not getattr(self, option) > 0:  # so that nan is refused too
                 raise ValueError(f"{option} is {getattr(self, option)}, but must be above 0")
         frames = {"mnist_grey": 1, "dsprites": self.n_transforms}.get(self.data, mnist.N_FRAMES)
@@ -175,6 +175,7 @@ class Experiment:
                 self.u_mean_init,
                 self.u_logvar_init,
                 self.standardised,
+                self.he_init,
             )
 
     def scaled(self, scale: str) -> "Experiment":
@@ -207,7 +208,7 @@ _COUNTS = (
 )
 _RANGES = {
     **dict.fromkeys(_COUNTS, (1, float("inf"))),
-    **dict.fromkeys(("kl_floor", "kl_floor_z", "kl_hold", "kl_ramp"), (0, 1)),
+    **dict.fromkeys(("kl_floor", "kl_hold", "kl_ramp"), (0, 1)),
     "n_off_diag": (0, float("inf")),
     "seed": (0, 2**32 - 1),
 }

@@ -12,7 +12,7 @@ from tvae_core.choices import require
 from tvae_core.draws import generator, normal_like
 from tvae_core.grouper import Grouper
 from tvae_core.losses import LIKELIHOODS, gaussian_log_density, negative_log_likelihood
-from tvae_core.networks import Decoder, Gaussian, GaussianEncoder
+from tvae_core.networks import Decoder, Gaussian, GaussianEncoder, he_init
 from tvae_core.torus import roll_each
 
 
@@ -55,11 +55,12 @@ class TVAE(nn.Module):
         u_mean_init: float = 0.0,
         u_logvar_init: float = 0.0,
         standardised: bool = False,
+        he: bool = False,
     ):
         """image_shape: (channels, height, width). Raises ValueError for an unknown likelihood.
 
         u_mean_init, u_logvar_init: where q(u|x) begins; standardised: the decoder reads t with the mean and
-        spread that it has there taken out (networks.Decoder).
+        spread that it has there taken out (networks.Decoder); he: networks.he_init.
         """
         super().__init__()
         self.image_shape, self.capsules, self.units = tuple(image_shape), capsules, units
@@ -71,6 +72,8 @@ class TVAE(nn.Module):
         self.grouper = grouper
         moments = self._moments_at_start(*start) if standardised and grouper else (0.0, 1.0)
         self.decoder = Decoder(capsules, units, self.image_shape, *moments)
+        if he:
+            he_init(self)
         # The official plain VAE has one parameter more than its networks: a mu, for which t = z has no use.
         # Kept, so that the two have the same number.
         self.idle_mu = None if grouper else nn.Parameter(torch.zeros(()))

@@ -39,6 +39,18 @@ def perceptron(*widths: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
+def he_init(network: nn.Module) -> None:
+    """Draw anew the weights of every linear layer that a ReLU follows: uniform, of variance 2 / inputs.
+
+    PyTorch's own default has a sixth of it, so that what a new network passes on dwindles from layer to
+    layer (He et al. 2015, equation 10).
+    """
+    leaves = [module for module in network.modules() if not any(module.children())]
+    for layer, after in itertools.pairwise(leaves):
+        if isinstance(layer, nn.Linear) and isinstance(after, nn.ReLU):
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+
+
 class GaussianEncoder(nn.Module):
     """q(z|x): pixels → 3s → 2s → 2s, the last split in mean and log-variance, with s = C·D.
 

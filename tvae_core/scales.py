@@ -12,7 +12,6 @@ _SOON = {
     "u_mean_init": 0.7,
     "u_logvar_init": -2.0,
     "kl_floor": 0.02,
-    "kl_floor_z": 1.0,
     "kl_hold": 0.25,
     "kl_ramp": 0.25,
 }

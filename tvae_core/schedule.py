@@ -1,4 +1,4 @@
-"""How training proceeds: the weights of the KL terms, the learning rate, the optimizer."""
+"""How training proceeds: the weight of the KL terms, the learning rate, the optimizer."""
 
 import math
 
@@ -8,13 +8,15 @@ from tvae_core.experiments import Experiment
 from tvae_core.model import TVAE
 
 
-def kl_weights(exp: Experiment, step: int, total: int) -> tuple[float, float]:
-    """The weights of KL(z) and KL(u) at a step: their floors, held, then rising linearly to 1."""
+def kl_weight(exp: Experiment, step: int, total: int) -> float:
+    """The weight of KL(z) and KL(u) at a step: the floor, held, then rising to 1 by a factor each step.
+
+    A straight line to 1 leaves small weights within a few steps, and what the latents say then is lost
+    sooner than the decoder can learn to do with less.
+    """
     done = step / total - exp.kl_hold
-    rise = 1.0 if done >= exp.kl_ramp else max(0.0, done) / exp.kl_ramp if exp.kl_ramp else 0.0
-    apart = exp.topography != "none" and exp.kl_floor_z is not None
-    floors = (exp.kl_floor_z if apart else exp.kl_floor), exp.kl_floor
-    return tuple(floor + (1 - floor) * rise for floor in floors)
+    left = 0.0 if done >= exp.kl_ramp else 1 - max(0.0, done) / exp.kl_ramp if exp.kl_ramp else 1.0
+    return exp.kl_floor**left
 
 
 def learning_rate(exp: Experiment, step: int, total: int) -> float:

@@ -11,7 +11,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from tvae_core.devices import choose_device
+from tvae_core.devices import choose_device, keep_freed_memory
 from tvae_core.draws import generator
 from tvae_core.evaluation import BATCH, measure_all, rolled
 from tvae_core.experiments import Experiment
@@ -19,7 +19,7 @@ from tvae_core.files import write_json
 from tvae_core.live import Live
 from tvae_core.paths import DATA, RUNS
 from tvae_core.runs import Run, find_run, provenance
-from tvae_core.schedule import build_optimizer, kl_weights, learning_rate
+from tvae_core.schedule import build_optimizer, kl_weight, learning_rate
 from tvae_core.tracking import Tracker, require_tracking
 
 CHECKPOINT_SECONDS = 60
@@ -56,6 +56,7 @@ class Trainer:
     """A model in training: what a checkpoint holds, and the step that changes it."""
 
     def __init__(self, run: Run, device: torch.device, data: Path):
+        keep_freed_memory()
         self.run, self.exp, self.seed, self.device = run, run.exp, run.seed, device
         self.sequences = self.exp.build_sequences("train", self.seed, device, data)
         self.validation = self.exp.build_sequences("validation", self.seed, device, data)
@@ -116,9 +117,9 @@ class Trainer:
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             out = self.model(x, g)
         terms = torch.stack([out.nll.mean(), out.kl_z.mean(), out.kl_u.mean()])
-        weight_z, weight_u = kl_weights(self.exp, self.step, self.total)
+        weight = kl_weight(self.exp, self.step, self.total)
         self.optimizer.zero_grad()
-        (terms[0] + weight_z * terms[1] + weight_u * terms[2]).backward()
+        (terms[0] + weight * (terms[1] + terms[2])).backward()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.exp, self.step, self.total)
         self.optimizer.step()
