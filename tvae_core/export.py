@@ -8,14 +8,17 @@ from typing import NamedTuple
 
 import imageio_ffmpeg
 import numpy as np
+import torch
+from jaxtyping import UInt8
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
+from torch import Tensor
 
 from tvae_core.choices import require
 from tvae_core.files import write_atomically
 from tvae_core.film import png, sheet
 from tvae_core.runs import Run
-from tvae_core.scenes import STEPS, View, factors_of, view
+from tvae_core.scenes import STEPS, Own, View, factors_of, scene_of, view
 from tvae_core.variants import label
 from tvae_core.views import cards, roll_view
 
@@ -40,7 +43,29 @@ def reel(
     """
     names = [require(factor, factors_of(run), "transformation")] if factor else factors_of(run)
     views = [view(run, images[i % len(images)], name, capsules) for i, name in enumerate(names)]
-    return Reel(f"{label(run.exp)}, scale {run.exp.scale}, seed {run.seed}", views)
+    return Reel(_named(run), views)
+
+
+def own_reel(run: Run, picture: Path, factor: str, capsules: Sequence[int] | None = None) -> Reel:
+    """The sequence of a digit of one's own, from the 28 × 28 grey PNG that save_own wrote.
+
+    Raises ValueError for an image of another size, and as scene_of does; OSError for one that is not there.
+    """
+    with Image.open(picture) as image:
+        if image.size != (28, 28):
+            raise ValueError(f"{picture} has {image.width} × {image.height} pixels, but a digit has 28 × 28")
+        digit = torch.from_numpy(np.array(image.convert("L")))
+    scene = scene_of(run, Own(digit, factor))
+    return Reel(_named(run), [View(scene, scene.reel(capsules), capsules)])
+
+
+def save_own(digit: UInt8[Tensor, "28 28"], path: Path) -> None:
+    """Write a digit as own_reel reads it."""
+    write_atomically(path, png(Image.fromarray(digit.numpy()), 9))
+
+
+def _named(run: Run) -> str:
+    return f"{label(run.exp)}, scale {run.exp.scale}, seed {run.seed}"
 
 
 def _uri(picture: Image.Image) -> str:

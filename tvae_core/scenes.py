@@ -1,18 +1,21 @@
 """One sequence seen by one trained model: encoded once, rolled as often as one likes."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from tvae_core.choices import require
 from tvae_core.evaluation import Sequences, rolled
 from tvae_core.experiments import Experiment
 from tvae_core.metrics import capsule_correlation, equivariance_error
+from tvae_core.mnist import DigitSequences
 from tvae_core.model import TVAE
 from tvae_core.runs import Run
 from tvae_core.scales import SCALES
@@ -190,6 +193,28 @@ def sequence_of(run: Run, image: int, factor: str) -> Batch:
     return sequences.sequence(
         torch.tensor([image]), factors.index(require(factor, factors, "transformation"))
     )
+
+
+class Own(NamedTuple):
+    """A digit that is not in any data set, and how it is to change."""
+
+    digit: UInt8[Tensor, "28 28"]
+    factor: str
+
+
+def scene_of(run: Run, own: Own) -> Scene:
+    """The sequence of a digit as a run's data would have it, encoded.
+
+    Raises ValueError for a run that does not see digits, and for a transformation that its data lack.
+    """
+    sequences = _test_split(run.exp, run.seed)
+    if not isinstance(sequences, DigitSequences):
+        raise ValueError(f"{run.exp.name} sees sprites, not digits; choose a run on MNIST above")
+    varied = factors_of(run).index(require(own.factor, factors_of(run), "transformation"))
+    alone = copy.copy(sequences)
+    alone.images, alone.labels = own.digit.unsqueeze(0), torch.zeros(1, dtype=torch.long)
+    batch = alone.sequence(torch.tensor([0]), varied)
+    return look(run.exp, loaded(run), batch, f"{own.factor}, own digit")
 
 
 def share_of_the_way(run: Run) -> float:
