@@ -34,16 +34,22 @@ class Reel(NamedTuple):
 
 
 def reel(
-    run: Run, images: Sequence[int] = (0,), factor: str = "", capsules: Sequence[int] | None = None
+    run: Run,
+    images: Sequence[int] = (0,),
+    factor: str = "",
+    capsules: Sequence[int] | None = None,
+    every: bool = False,
 ) -> Reel:
     """One test sequence for each transformation of a run's data, or for the named one alone.
 
-    `images` are places in the test split, used again if there are fewer. Raises ValueError for a run
-    without sequences, and for an image, a transformation or a capsule that is not there.
+    `images` are places in the test split, used again if there are fewer; or, with `every`, all of them for
+    each transformation. Raises ValueError for a run without sequences, and for an image, a transformation
+    or a capsule that is not there.
     """
     names = [require(factor, factors_of(run), "transformation")] if factor else factors_of(run)
-    views = [view(run, images[i % len(images)], name, capsules) for i, name in enumerate(names)]
-    return Reel(_named(run), views)
+    each = [(images[i % len(images)], name) for i, name in enumerate(names)]
+    chosen = [(image, name) for name in names for image in images] if every else each
+    return Reel(_named(run), [view(run, image, name, capsules) for image, name in chosen])
 
 
 def own_reel(run: Run, picture: Path, factor: str, capsules: Sequence[int] | None = None) -> Reel:

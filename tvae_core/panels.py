@@ -96,9 +96,9 @@ def snippet(stage: Stage, folder: Path, name: str) -> str:
     capsules = None if seen.capsules is None else list(seen.capsules)
     elsewhere = "" if run.folder.parent == RUNS else f', runs="{run.folder.parent.as_posix()}"'
     if stage.own:
-        one = f'own_reel(run, folder / "{own_file(name)}", "{stage.own.factor}", {capsules})'
+        one = f'own_reel(run, folder / "{own_file(name)}", "{stage.factor}", {capsules})'
     else:
-        one = f'reel(run, [{stage.image}], "{seen.scene.title}", {capsules})'
+        one = f'reel(run, [{stage.image}], "{stage.factor}", {capsules})'
     return "\n".join(
         [
             "from pathlib import Path",

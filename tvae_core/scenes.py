@@ -15,7 +15,7 @@ from tvae_core.choices import require
 from tvae_core.evaluation import Sequences, rolled
 from tvae_core.experiments import Experiment
 from tvae_core.metrics import capsule_correlation, equivariance_error
-from tvae_core.mnist import DigitSequences
+from tvae_core.mnist import TOGETHER, DigitSequences
 from tvae_core.model import TVAE
 from tvae_core.runs import Run
 from tvae_core.scales import SCALES
@@ -144,7 +144,7 @@ class View:
 def view(run: Run, image: int = 0, factor: str = "", capsules: Sequence[int] | None = None) -> View:
     """A test sequence of a run (sequence_of), encoded and rolled: all that has to be computed to look."""
     factor = require(factor or factors_of(run)[0], factors_of(run), "transformation")
-    scene = look(run.exp, loaded(run), sequence_of(run, image, factor), factor)
+    scene = look(run.exp, loaded(run), sequence_of(run, image, factor), title_of(run, factor))
     return View(scene, scene.reel(capsules), capsules)
 
 
@@ -182,6 +182,11 @@ def factors_of(run: Run) -> tuple[str, ...]:
     return _test_split(run.exp, run.seed).varying
 
 
+def title_of(run: Run, factor: str) -> str:
+    """What happens in a run's sequences that are named by a factor, which may bring another one along."""
+    return TOGETHER.get(getattr(_test_split(run.exp, run.seed), "kind", ""), factor)
+
+
 def sequence_of(run: Run, image: int, factor: str) -> Batch:
     """One test sequence of a run's data, the image by its place in the split.
 
@@ -214,7 +219,7 @@ def scene_of(run: Run, own: Own) -> Scene:
     alone = copy.copy(sequences)
     alone.images, alone.labels = own.digit.unsqueeze(0), torch.zeros(1, dtype=torch.long)
     batch = alone.sequence(torch.tensor([0]), varied)
-    return look(run.exp, loaded(run), batch, f"{own.factor}, own digit")
+    return look(run.exp, loaded(run), batch, f"{title_of(run, own.factor)}, own digit")
 
 
 def share_of_the_way(run: Run) -> float:

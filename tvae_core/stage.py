@@ -10,7 +10,7 @@ from traitlets import Any, HasTraits
 
 from tvae_core.paths import RUNS
 from tvae_core.runs import Run, stored_runs
-from tvae_core.scenes import Own, View, rollable, scene_of, view
+from tvae_core.scenes import Own, View, factors_of, rollable, scene_of, view
 from tvae_core.train import fit
 from tvae_core.variants import read_experiment
 
@@ -31,17 +31,18 @@ class Stage(HasTraits):
             raise ValueError("no run of sequences is there yet; train one: tvae --name tvae_Lpartial_mnist")
         self.runs, self.run, self.image = list(runs), runs[0], 0  # image: its place in the test split
         self.own: Own | None = None  # in place of an image of the test split
+        self.factor, *_ = factors_of(self.run)
         self.view = view(self.run)
 
     def choose(self, run: Run, image: int, factor: str) -> None:
         """Another sequence, encoded and rolled anew. ValueError for one that is not there."""
         seen = view(run, image, factor)
-        self.run, self.image, self.own, self.view = run, image, None, seen
+        self.run, self.image, self.own, self.factor, self.view = run, image, None, factor, seen
 
     def show(self, own: Own) -> None:
         """A digit that is not one of the test split's. Raises ValueError as scene_of does."""
         scene = scene_of(self.run, own)
-        self.own, self.view = own, View(scene, scene.reel())
+        self.own, self.factor, self.view = own, own.factor, View(scene, scene.reel())
 
 
 def open_stage(experiments: Sequence[str], scale: str, device: str = "auto", runs: str = "") -> Stage:
