@@ -43,6 +43,16 @@ def measures_table(views: dict[str, View]) -> str:
     return f"<table class='tvae-measures' style='line-height: 1.5'>{table}</table>"
 
 
+def about_capcorr(view: View) -> str:
+    """What CapCorr says of one sequence, in a sentence."""
+    s, chance = len(view.scene.frames), view.scene.capcorr_at_chance()
+    return (
+        f"CapCorr is the correlation, over the {s} starts of this very sequence, of how far t is seen to "
+        f"have rolled with how far the factor has gone: 1 is exact, chance is {chance:.2f} (not 0, since the "
+        "start at 0 is its own reference), and – stands where t shows the same roll from every start."
+    )
+
+
 def beside_it(view: View, other: Run) -> View:
     """The same sequence and roll through another run. ValueError if that one cannot see the sequence."""
     scene = look(other.exp, loaded(other), view.scene.batch, view.scene.title)
@@ -55,7 +65,8 @@ def compare(stage: Stage) -> widgets.Widget:
     alike = [run for run in stage.runs if run.exp.image_shape == stage.run.exp.image_shape]
     named = [(name_of(run), run) for run in stage.runs]
     second = widgets.Dropdown(options=named, value=alike[-1], description="Beside", layout=WIDE)
-    screen, table, words = Screen("compare"), widgets.HTML(), widgets.HTML()
+    screen, words = Screen("compare"), widgets.HTML()
+    table, about = widgets.HTML(), widgets.HTML()
     kept: dict[str, View] = {}
 
     @sentence(words)
@@ -66,9 +77,10 @@ def compare(stage: Stage) -> widgets.Widget:
         finally:
             if not kept:  # what is there is of another sequence
                 screen.clear()
-                table.value = ""
+                table.value = about.value = ""
         names = f"A: {name_of(stage.run)}", f"B: {name_of(second.value)}"
         table.value = measures_table(dict(zip(names, (stage.view, kept["B"]), strict=True)))
+        about.value = f"<p style='max-width: 70ch; line-height: 1.4'>{about_capcorr(stage.view)}</p>"
         draw()
 
     def draw() -> None:
@@ -87,7 +99,7 @@ def compare(stage: Stage) -> widgets.Widget:
     renew(None)
     second.observe(renew, "value")
     stage.observe(follow, "view")
-    return widgets.VBox([second, words, screen.widget, table])
+    return widgets.VBox([second, words, screen.widget, table, about])
 
 
 def snippet(stage: Stage, folder: Path, name: str) -> str:

@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from tvae_core.choices import require
 from tvae_core.evaluation import Sequences, rolled
 from tvae_core.experiments import Experiment
-from tvae_core.metrics import capsule_correlation, equivariance_error
+from tvae_core.metrics import capsule_correlation, capsule_correlation_at_chance, equivariance_error
 from tvae_core.mnist import TOGETHER, DigitSequences
 from tvae_core.model import TVAE
 from tvae_core.runs import Run
-from tvae_core.scales import SCALES
 from tvae_core.sequences import Batch
 from tvae_core.torus import roll_smoothly
 
@@ -94,15 +93,24 @@ class Scene:
         Those of rolls are named as in evaluate. `capcorr` is CapCorr (first Ω) over the S sequences that
         walk through the same frames and start at each of them. None where a measure is not defined.
         """
-        t, s = self.t.unsqueeze(0), len(self.t)
+        t, starts = self.t.unsqueeze(0), self.t[self._turns]
         values = {k: v.item() for k, v in rolled(self.model, self.exp, self.batch.x, t).items()}
-        turns = [(torch.arange(s) + start) % s for start in range(s)]
-        starts = torch.stack([self.t[turn] for turn in turns])
-        factors = torch.stack([self.batch.factors[0, turn] for turn in turns])
-        varied = self.batch.varied.expand(s)
-        r = capsule_correlation(starts, factors, varied)[int(self.batch.varied)].item()
+        r = capsule_correlation(starts, *self._factors)[int(self.batch.varied)].item()
         values |= {"e_eq": equivariance_error(t).item(), "capcorr": None if r != r else r}
         return {"reconstruction": None, "roll_seen": None, "roll_held_out": None, **values}
+
+    def capcorr_at_chance(self) -> float:
+        """What `capcorr` is of latents that know nothing."""
+        return capsule_correlation_at_chance(*self._factors, self.t.shape[2])[int(self.batch.varied)].item()
+
+    @property
+    def _turns(self) -> Int[Tensor, "S S"]:
+        s = len(self.t)
+        return (torch.arange(s) + torch.arange(s).unsqueeze(1)) % s
+
+    @property
+    def _factors(self) -> tuple[Int[Tensor, "S S F"], Int[Tensor, " S"]]:
+        return self.batch.factors[0, self._turns], self.batch.varied.expand(len(self.t))
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,29 +228,3 @@ def scene_of(run: Run, own: Own) -> Scene:
     alone.images, alone.labels = own.digit.unsqueeze(0), torch.zeros(1, dtype=torch.long)
     batch = alone.sequence(torch.tensor([0]), varied)
     return look(run.exp, loaded(run), batch, f"{title_of(run, own.factor)}, own digit")
-
-
-def share_of_the_way(run: Run) -> float:
-    """How far a run's rolls come from the mean frame (0) to its reconstruction (1), in held-out frames.
-
-    Of a run that holds none out how far its rolls into seen frames come; -inf where there are no rolls.
-    """
-    trained, worst = run.results["trained"], run.results["chance"].get("roll_held_out")
-    best = trained.get("reconstruction")
-    rolled = trained.get("roll_held_out") or trained.get("roll_seen")
-    if None in (worst, best, rolled) or best >= worst:
-        return float("-inf")
-    return (worst - rolled) / (worst - best)
-
-
-def rollable(runs: Sequence[Run]) -> list[Run]:
-    """Those of sequences, best first: of the largest scale, there digits before sprites (one can draw one's
-    own), there those with held-out frames, since only they can be wrong, and there whose rolls come furthest.
-    """
-
-    def rank(run: Run) -> tuple[int, bool, bool, float]:
-        exp = run.exp
-        trained = list(SCALES).index(exp.scale)  # the registry goes from the least to the most
-        return trained, exp.data != "dsprites", bool(exp.held_out), share_of_the_way(run)
-
-    return sorted((run for run in runs if run.exp.n_transforms > 1), key=rank, reverse=True)

@@ -10,7 +10,8 @@ from traitlets import Any, HasTraits
 
 from tvae_core.paths import RUNS
 from tvae_core.runs import Run, stored_runs
-from tvae_core.scenes import Own, View, factors_of, rollable, scene_of, view
+from tvae_core.scales import SCALES
+from tvae_core.scenes import Own, View, factors_of, scene_of, view
 from tvae_core.train import fit
 from tvae_core.variants import read_experiment
 
@@ -25,7 +26,7 @@ class Stage(HasTraits):
     view = Any()
 
     def __init__(self, runs: Sequence[Run]):
-        """`runs` as scenes.rollable has them: the first is shown. Raises ValueError if there is none."""
+        """`runs` as rollable has them: the first is shown. Raises ValueError if there is none."""
         super().__init__()
         if not runs:
             raise ValueError("no run of sequences is there yet; train one: tvae --name tvae_Lpartial_mnist")
@@ -46,13 +47,39 @@ class Stage(HasTraits):
 
 
 def open_stage(experiments: Sequence[str], scale: str, device: str = "auto", runs: str = "") -> Stage:
-    """The stage with all runs of sequences that a folder holds, the best first (scenes.rollable).
+    """The stage with all runs of sequences that a folder holds, the best first (rollable).
 
     Where there is none, the experiments are trained at that scale, in view.
     """
     folder = runs or RUNS
     found = rollable(stored_runs(folder))
     return Stage(found or [fit(read_experiment(name, scale), None, device, folder) for name in experiments])
+
+
+def share_of_the_way(run: Run) -> float:
+    """How far a run's rolls come from the mean frame (0) to its reconstruction (1), in held-out frames.
+
+    Of a run that holds none out how far its rolls into seen frames come; -inf where there are no rolls.
+    """
+    trained, worst = run.results["trained"], run.results["chance"].get("roll_held_out")
+    best = trained.get("reconstruction")
+    rolled = trained.get("roll_held_out") or trained.get("roll_seen")
+    if None in (worst, best, rolled) or best >= worst:
+        return float("-inf")
+    return (worst - rolled) / (worst - best)
+
+
+def rollable(runs: Sequence[Run]) -> list[Run]:
+    """Those of sequences, best first: of the largest scale, there digits before sprites (one can draw one's
+    own), there those with held-out frames, since only they can be wrong, and there whose rolls come furthest.
+    """
+
+    def rank(run: Run) -> tuple[int, bool, bool, float]:
+        exp = run.exp
+        trained = list(SCALES).index(exp.scale)  # the registry goes from the least to the most
+        return trained, exp.data != "dsprites", bool(exp.held_out), share_of_the_way(run)
+
+    return sorted((run for run in runs if run.exp.n_transforms > 1), key=rank, reverse=True)
 
 
 def name_of(run: Run) -> str:
