@@ -23,8 +23,8 @@ LEVELS = [
     "bench",
     "scaling",
     "controls dreams gallery report study sweeps",
-    "borders explorer unseen",
-    "panels sketch",
+    "borders screen stage unseen",
+    "explorer panels sketch",
     "reproduce",
     "cli",
 ]

@@ -11,9 +11,9 @@ from tvae_core.choices import numbers
 from tvae_core.cli import main
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.export import FORMATS, Reel, export, page, save_page
-from tvae_core.film import pixels, sheet, signed
+from tvae_core.film import pixels, sheet, signed, stage
 from tvae_core.scenes import View, look
-from tvae_core.views import cards, compare_view, latent_frames, latent_maps, roll_view
+from tvae_core.views import cards, film_of, latent_frames, latent_maps, place, roll_view, seats_beside
 
 EXP = EXPERIMENTS["tvae_Lpartial_mnist"].scaled("smoke")
 
@@ -86,10 +86,20 @@ def test_a_sheet_is_its_frames_side_by_side(views):
 
 
 def test_pictures_change_with_the_roll_and_keep_their_size(views):
-    for draw in (roll_view, lambda v: compare_view([v, views[1].at(v.shift)])):
+    for draw in (roll_view, lambda v: stage(seats_beside([v, views[1].at(v.shift)]))):
         first, again, moved = (draw(views[0].at(shift)) for shift in (0.0, 0.0, 2.25))
         assert first.tobytes() == again.tobytes() != moved.tobytes() and first.size == moved.size
     assert cards(views, 0).size == cards(views, 71).size
+
+
+def test_a_film_is_drawn_once_and_its_playhead_moves(views):
+    film, at = film_of(views[:1]), place(views[0].at(2.25))
+    assert film_of([views[0].at(2.25)]) is film and film_of(views) is not film
+    assert film_of([views[0].moving([0])]) is not film
+    glass = film.playhead(at).convert("RGBA")
+    whole = Image.alpha_composite(film.still.convert("RGBA"), glass).convert("RGB")
+    assert whole.tobytes() == film.at(at).tobytes() != film.still.tobytes()
+    assert film.playhead(at + 0.25).tobytes() != film.playhead(at).tobytes()
 
 
 def test_the_maps_show_the_picked_unit(views):
@@ -99,7 +109,8 @@ def test_the_maps_show_the_picked_unit(views):
     assert torch.equal(maps[2].values, view.scene.v[view.frame])
     edited = view.t.clone()
     edited[3, 7] += 5
-    assert latent_frames(view, view.t, edited).tobytes() != latent_frames(view, view.t, view.t).tobytes()
+    assert latent_frames(view, edited).tobytes() != latent_frames(view).tobytes()
+    assert latent_frames(view, view.t).tobytes() == latent_frames(view).tobytes()
 
 
 def test_rolls_are_written_with_a_real_minus():

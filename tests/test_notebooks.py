@@ -237,7 +237,9 @@ def test_one_figure_for_each_model_of_figures_7_to_21():
     models = [exp.name for exp in EXPERIMENTS.values() if re.search("Table [12]", exp.shows)]
     assert sorted(notebook.experiments({})) == sorted(models)
     names = [f"fig7_21_{label(read_experiment(text, 'smoke'))}" for text in notebook.experiments({})]
-    assert notebook.parameters["files"] == [f"{name}.{kind}" for name in names for kind in ("png", "pdf")]
+    assert notebook.parameters["files"] == [
+        f"{name}.{kind}" for name in names for kind in ("png", "pdf", "html")
+    ]
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

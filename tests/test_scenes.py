@@ -10,7 +10,8 @@ from tvae_core.experiments import EXPERIMENTS
 from tvae_core.metrics import capsule_correlation
 from tvae_core.runs import Run, stored_runs
 from tvae_core.scales import SCALES
-from tvae_core.scenes import STEPS, View, look, rollable, sequence_of, share_of_the_way, view
+from tvae_core.scenes import STEPS, View, look, sequence_of, view
+from tvae_core.stage import rollable, share_of_the_way
 from tvae_core.torus import roll
 from tvae_core.train import fit
 

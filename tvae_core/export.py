@@ -8,14 +8,17 @@ from typing import NamedTuple
 
 import imageio_ffmpeg
 import numpy as np
+import torch
+from jaxtyping import UInt8
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
+from torch import Tensor
 
 from tvae_core.choices import require
 from tvae_core.files import write_atomically
 from tvae_core.film import png, sheet
 from tvae_core.runs import Run
-from tvae_core.scenes import STEPS, View, factors_of, view
+from tvae_core.scenes import STEPS, Own, View, factors_of, scene_of, view
 from tvae_core.variants import label
 from tvae_core.views import cards, roll_view
 
@@ -31,16 +34,44 @@ class Reel(NamedTuple):
 
 
 def reel(
-    run: Run, images: Sequence[int] = (0,), factor: str = "", capsules: Sequence[int] | None = None
+    run: Run,
+    images: Sequence[int] = (0,),
+    factor: str = "",
+    capsules: Sequence[int] | None = None,
+    every: bool = False,
 ) -> Reel:
     """One test sequence for each transformation of a run's data, or for the named one alone.
 
-    `images` are places in the test split, used again if there are fewer. Raises ValueError for a run
-    without sequences, and for an image, a transformation or a capsule that is not there.
+    `images` are places in the test split, used again if there are fewer; or, with `every`, all of them for
+    each transformation. Raises ValueError for a run without sequences, and for an image, a transformation
+    or a capsule that is not there.
     """
     names = [require(factor, factors_of(run), "transformation")] if factor else factors_of(run)
-    views = [view(run, images[i % len(images)], name, capsules) for i, name in enumerate(names)]
-    return Reel(f"{label(run.exp)}, scale {run.exp.scale}, seed {run.seed}", views)
+    each = [(images[i % len(images)], name) for i, name in enumerate(names)]
+    chosen = [(image, name) for name in names for image in images] if every else each
+    return Reel(_named(run), [view(run, image, name, capsules) for image, name in chosen])
+
+
+def own_reel(run: Run, picture: Path, factor: str, capsules: Sequence[int] | None = None) -> Reel:
+    """The sequence of a digit of one's own, from the 28 × 28 grey PNG that save_own wrote.
+
+    Raises ValueError for an image of another size, and as scene_of does; OSError for one that is not there.
+    """
+    with Image.open(picture) as image:
+        if image.size != (28, 28):
+            raise ValueError(f"{picture} has {image.width} × {image.height} pixels, but a digit has 28 × 28")
+        digit = torch.from_numpy(np.array(image.convert("L")))
+    scene = scene_of(run, Own(digit, factor))
+    return Reel(_named(run), [View(scene, scene.reel(capsules), capsules)])
+
+
+def save_own(digit: UInt8[Tensor, "28 28"], path: Path) -> None:
+    """Write a digit as own_reel reads it."""
+    write_atomically(path, png(Image.fromarray(digit.numpy()), 9))
+
+
+def _named(run: Run) -> str:
+    return f"{label(run.exp)}, scale {run.exp.scale}, seed {run.seed}"
 
 
 def _uri(picture: Image.Image) -> str:

@@ -4,6 +4,7 @@ Frames are magnified by whole factors, so that every pixel stays a square. Nothi
 """
 
 import io
+import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 from torch import Tensor
 
 from tvae_core.figures import Strip
@@ -60,7 +61,8 @@ def pixels(frame: Float[Tensor, "ch h w"], zoom: int = 1) -> Pixels:
 def png(picture: Image.Image, effort: int = 1) -> bytes:
     """The picture as PNG, the smaller the more effort (1 to 9); the same picture gives the same bytes."""
     buffer = io.BytesIO()
-    picture.save(buffer, "png", compress_level=effort)
+    options = {"compress_type": zlib.Z_RLE} if effort == 1 else {}  # squares and paper are runs of one value
+    picture.save(buffer, "png", compress_level=effort, **options)
     return buffer.getvalue()
 
 
@@ -90,26 +92,46 @@ def stage(seats: Sequence[Seat], most: int = STAGE) -> Image.Image:
     return picture
 
 
-def film(strip: Strip, at: float) -> Image.Image:
-    """Rows of frames as in Figure 4, with a playhead at frame `at` (a fraction of a frame is between two).
+class Film:
+    """Rows of frames as in Figure 4, drawn once; the playhead alone moves.
 
     Held-out frames of the input (the first row) are greyed and have a line above; the box is around l0.
     """
-    s, _, h, w = strip.rows[0][1].shape
-    zoom = max(1, CELL // max(h, w))
-    across, down = w * zoom + GAP, h * zoom + GAP
-    picture, draw = _paper(LABELS + s * across + 4, 2 * LINE + len(strip.rows) * down + 2)
-    for row, (label, frames) in enumerate(strip.rows):
-        top = LINE + row * down
-        draw.text((LABELS - 8, top + down / 2), label, INK, font(), "rm")
-        for place, frame in enumerate(frames):
-            faded = row == 0 and place in strip.held_out
-            shown = 0.30 * frame + 0.62 if faded else frame
-            picture.paste(Image.fromarray(pixels(shown, zoom)), (LABELS + place * across, top))
-    bottom = LINE + len(strip.rows) * down
-    _mark_frames(draw, strip, across, bottom)
-    _mark_playhead(draw, LABELS + at * across + (across - GAP) / 2, bottom)
-    return picture
+
+    def __init__(self, strip: Strip):
+        s, _, h, w = strip.rows[0][1].shape
+        zoom = max(1, CELL // max(h, w))
+        self.across, down = w * zoom + GAP, h * zoom + GAP
+        self.bottom = LINE + len(strip.rows) * down
+        self.still, draw = _paper(LABELS + s * self.across + 4, self.bottom + LINE + 2)
+        for row, (label, frames) in enumerate(strip.rows):
+            top = LINE + row * down
+            draw.text((LABELS - 8, top + down / 2), label, INK, font(), "rm")
+            for place, frame in enumerate(frames):
+                faded = row == 0 and place in strip.held_out
+                shown = 0.30 * frame + 0.62 if faded else frame
+                self.still.paste(Image.fromarray(pixels(shown, zoom)), (LABELS + place * self.across, top))
+        _mark_frames(draw, strip, self.across, self.bottom)
+
+    def at(self, place: float) -> Image.Image:
+        """The film with its playhead."""
+        picture = self.still.copy()
+        self._mark(ImageDraw.Draw(picture), place, ACCENT)
+        return picture
+
+    def playhead(self, place: float) -> Image.Image:
+        """The playhead alone, on glass of the film's size."""
+        glass = Image.new("P", self.still.size)
+        glass.putpalette([0, 0, 0, *ImageColor.getrgb(ACCENT)])
+        glass.info["transparency"] = 0
+        self._mark(ImageDraw.Draw(glass), place, 1)
+        return glass
+
+    def _mark(self, draw: ImageDraw.ImageDraw, place: float, colour: str | int) -> None:
+        """A fraction of a frame is between two."""
+        x, foot = LABELS + place * self.across + (self.across - GAP) / 2, self.bottom
+        draw.line((x, LINE, x, foot - 2), colour, 2)
+        draw.polygon([(x - 6, foot - 1), (x + 6, foot - 1), (x, foot - 9)], fill=colour)
 
 
 def _mark_frames(draw: ImageDraw.ImageDraw, strip: Strip, across: int, bottom: int) -> None:
@@ -132,11 +154,6 @@ def _mark_frames(draw: ImageDraw.ImageDraw, strip: Strip, across: int, bottom: i
         first = LABELS + (strip.held_out[0] + strip.held_out[-1] + 1) / 2 * across
         near = abs(first - left - across / 2) < 2 * LABELS / 2
         draw.text((first + near * LABELS, LINE / 2 - 3), "held out", MUTED, font(13), "mm")
-
-
-def _mark_playhead(draw: ImageDraw.ImageDraw, x: float, bottom: int) -> None:
-    draw.line((x, LINE, x, bottom - 2), ACCENT, 2)
-    draw.polygon([(x - 6, bottom - 1), (x + 6, bottom - 1), (x, bottom - 9)], fill=ACCENT)
 
 
 def titled(title: str, picture: Image.Image) -> Image.Image:

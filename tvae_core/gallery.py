@@ -16,6 +16,7 @@ from tvae_core.evaluation import first_batches
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.figures import Strip, class_map
 from tvae_core.metrics import selectivity
+from tvae_core.mnist import TOGETHER
 from tvae_core.model import TVAE
 from tvae_core.paths import FIGURES, RUNS
 from tvae_core.runs import Run
@@ -23,9 +24,6 @@ from tvae_core.schematic import Topography
 from tvae_core.torus import roll
 from tvae_core.train import fit
 from tvae_core.variants import read_experiment
-
-# What to call sequences in which two factors walk together.
-TOGETHER = {"dual": "rotation and hue together", "perspective": "turn in space and hue together"}
 
 
 def figure_folder(figures: str, scale: str) -> Path:

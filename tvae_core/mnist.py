@@ -23,6 +23,8 @@ from tvae_core.warps import DEGREES, HUES, SCALES, affine_frames, perspective_fr
 
 FACTORS = ("rotation", "hue", "scale")
 KINDS = ("single", "dual", "perspective", "grey")
+# What to call sequences in which two factors walk together.
+TOGETHER = {"dual": "rotation and hue together", "perspective": "turn in space and hue together"}
 N_FRAMES = len(DEGREES)
 _OFFICIAL_KEY = "mnist-70k"
 STALL = 20.0  # seconds that a download may stand still

@@ -1,21 +1,23 @@
 """One sequence seen by one trained model: encoded once, rolled as often as one likes."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from tvae_core.choices import require
 from tvae_core.evaluation import Sequences, rolled
 from tvae_core.experiments import Experiment
-from tvae_core.metrics import capsule_correlation, equivariance_error
+from tvae_core.metrics import capsule_correlation, capsule_correlation_at_chance, equivariance_error
+from tvae_core.mnist import TOGETHER, DigitSequences
 from tvae_core.model import TVAE
 from tvae_core.runs import Run
-from tvae_core.scales import SCALES
 from tvae_core.sequences import Batch
 from tvae_core.torus import roll_smoothly
 
@@ -91,15 +93,24 @@ class Scene:
         Those of rolls are named as in evaluate. `capcorr` is CapCorr (first Ω) over the S sequences that
         walk through the same frames and start at each of them. None where a measure is not defined.
         """
-        t, s = self.t.unsqueeze(0), len(self.t)
+        t, starts = self.t.unsqueeze(0), self.t[self._turns]
         values = {k: v.item() for k, v in rolled(self.model, self.exp, self.batch.x, t).items()}
-        turns = [(torch.arange(s) + start) % s for start in range(s)]
-        starts = torch.stack([self.t[turn] for turn in turns])
-        factors = torch.stack([self.batch.factors[0, turn] for turn in turns])
-        varied = self.batch.varied.expand(s)
-        r = capsule_correlation(starts, factors, varied)[int(self.batch.varied)].item()
+        r = capsule_correlation(starts, *self._factors)[int(self.batch.varied)].item()
         values |= {"e_eq": equivariance_error(t).item(), "capcorr": None if r != r else r}
         return {"reconstruction": None, "roll_seen": None, "roll_held_out": None, **values}
+
+    def capcorr_at_chance(self) -> float:
+        """What `capcorr` is of latents that know nothing."""
+        return capsule_correlation_at_chance(*self._factors, self.t.shape[2])[int(self.batch.varied)].item()
+
+    @property
+    def _turns(self) -> Int[Tensor, "S S"]:
+        s = len(self.t)
+        return (torch.arange(s) + torch.arange(s).unsqueeze(1)) % s
+
+    @property
+    def _factors(self) -> tuple[Int[Tensor, "S S F"], Int[Tensor, " S"]]:
+        return self.batch.factors[0, self._turns], self.batch.varied.expand(len(self.t))
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +152,7 @@ class View:
 def view(run: Run, image: int = 0, factor: str = "", capsules: Sequence[int] | None = None) -> View:
     """A test sequence of a run (sequence_of), encoded and rolled: all that has to be computed to look."""
     factor = require(factor or factors_of(run)[0], factors_of(run), "transformation")
-    scene = look(run.exp, loaded(run), sequence_of(run, image, factor), factor)
+    scene = look(run.exp, loaded(run), sequence_of(run, image, factor), title_of(run, factor))
     return View(scene, scene.reel(capsules), capsules)
 
 
@@ -179,6 +190,11 @@ def factors_of(run: Run) -> tuple[str, ...]:
     return _test_split(run.exp, run.seed).varying
 
 
+def title_of(run: Run, factor: str) -> str:
+    """What happens in a run's sequences that are named by a factor, which may bring another one along."""
+    return TOGETHER.get(getattr(_test_split(run.exp, run.seed), "kind", ""), factor)
+
+
 def sequence_of(run: Run, image: int, factor: str) -> Batch:
     """One test sequence of a run's data, the image by its place in the split.
 
@@ -192,27 +208,23 @@ def sequence_of(run: Run, image: int, factor: str) -> Batch:
     )
 
 
-def share_of_the_way(run: Run) -> float:
-    """How far a run's rolls come from the mean frame (0) to its reconstruction (1), in held-out frames.
+class Own(NamedTuple):
+    """A digit that is not in any data set, and how it is to change."""
 
-    Of a run that holds none out how far its rolls into seen frames come; -inf where there are no rolls.
+    digit: UInt8[Tensor, "28 28"]
+    factor: str
+
+
+def scene_of(run: Run, own: Own) -> Scene:
+    """The sequence of a digit as a run's data would have it, encoded.
+
+    Raises ValueError for a run that does not see digits, and for a transformation that its data lack.
     """
-    trained, worst = run.results["trained"], run.results["chance"].get("roll_held_out")
-    best = trained.get("reconstruction")
-    rolled = trained.get("roll_held_out") or trained.get("roll_seen")
-    if None in (worst, best, rolled) or best >= worst:
-        return float("-inf")
-    return (worst - rolled) / (worst - best)
-
-
-def rollable(runs: Sequence[Run]) -> list[Run]:
-    """Those of sequences, best first: of the largest scale, there digits before sprites (one can draw one's
-    own), there those with held-out frames, since only they can be wrong, and there whose rolls come furthest.
-    """
-
-    def rank(run: Run) -> tuple[int, bool, bool, float]:
-        exp = run.exp
-        trained = list(SCALES).index(exp.scale)  # the registry goes from the least to the most
-        return trained, exp.data != "dsprites", bool(exp.held_out), share_of_the_way(run)
-
-    return sorted((run for run in runs if run.exp.n_transforms > 1), key=rank, reverse=True)
+    sequences = _test_split(run.exp, run.seed)
+    if not isinstance(sequences, DigitSequences):
+        raise ValueError(f"{run.exp.name} sees sprites, not digits; choose a run on MNIST above")
+    varied = factors_of(run).index(require(own.factor, factors_of(run), "transformation"))
+    alone = copy.copy(sequences)
+    alone.images, alone.labels = own.digit.unsqueeze(0), torch.zeros(1, dtype=torch.long)
+    batch = alone.sequence(torch.tensor([0]), varied)
+    return look(run.exp, loaded(run), batch, f"{title_of(run, own.factor)}, own digit")

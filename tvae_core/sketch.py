@@ -1,6 +1,5 @@
 """A digit of one's own: drawn or uploaded, made like those of MNIST, and turned into a sequence."""
 
-import copy
 import io
 
 import ipywidgets as widgets
@@ -11,11 +10,8 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
-from tvae_core.choices import require
-from tvae_core.explorer import Stage, sentence
-from tvae_core.mnist import DigitSequences
-from tvae_core.runs import Run
-from tvae_core.scenes import Scene, factors_of, loaded, look
+from tvae_core.scenes import Own
+from tvae_core.stage import Stage, sentence
 
 PAD, PEN = 224, 18  # pixels: side of the drawing, width of its line
 
@@ -57,20 +53,6 @@ def as_digit(picture: Image.Image) -> UInt8[Tensor, "28 28"]:
     return torch.from_numpy(np.array(sheet))
 
 
-def scene_of(run: Run, digit: UInt8[Tensor, "28 28"], factor: str) -> Scene:
-    """The sequence of a digit as a run's data would have it, encoded.
-
-    Raises ValueError for a run that does not see digits, and for a transformation that its data lack.
-    """
-    sequences = run.exp.build_sequences("test", run.seed)
-    if not isinstance(sequences, DigitSequences):
-        raise ValueError(f"{run.exp.name} sees sprites, not digits; choose a run on MNIST above")
-    varied = factors_of(run).index(require(factor, factors_of(run), "transformation"))
-    own = copy.copy(sequences)
-    own.images, own.labels = digit.unsqueeze(0), torch.zeros(1, dtype=torch.long)
-    return look(run.exp, loaded(run), own.sequence(torch.tensor([0]), varied), f"{factor}, own digit")
-
-
 class _Pad:
     """The widgets of `sketch`."""
 
@@ -82,18 +64,20 @@ class _Pad:
         self.roll_it = widgets.Button(description="Roll it", button_style="primary")
         self.clear = widgets.Button(description="Clear")
         self.upload = widgets.FileUpload(accept="image/*", description="Upload image")
-        self.words = widgets.HTML()
+        self.words, self.problem = widgets.HTML(), widgets.HTML()
         self.wipe(None)
-        self.canvas.on_mouse_down(self.start)
-        self.canvas.on_mouse_move(self.move)
-        self.canvas.on_mouse_up(self.stop)
-        self.canvas.on_mouse_out(self.stop)
-        self.clear.on_click(self.wipe)
-        self.roll_it.on_click(self.take_drawing)
-        self.upload.observe(self.take_upload, "value")
+        told = sentence(self.problem)
+        self.canvas.on_mouse_down(told(self.start))
+        self.canvas.on_mouse_move(told(self.move))
+        self.canvas.on_mouse_up(told(self.stop))
+        self.canvas.on_mouse_out(told(self.stop))
+        self.clear.on_click(told(self.wipe))
+        self.roll_it.on_click(told(self.take_drawing))
+        self.upload.observe(told(self.take_upload), "value")
 
     def wipe(self, button: object) -> None:
         self.strokes.clear()
+        self.words.value = ""
         self.canvas.fill_style = "black"
         self.canvas.fill_rect(0, 0, PAD, PAD)
 
@@ -117,17 +101,16 @@ class _Pad:
 
     def take_upload(self, change: dict) -> None:
         for file in self.upload.value[:1]:
-            with sentence(self.words):  # an image that cannot be read is an OSError
-                self.show(Image.open(io.BytesIO(file["content"])))
+            self.show(Image.open(io.BytesIO(file["content"])))  # one that cannot be read is an OSError
 
     def show(self, picture: Image.Image) -> None:
-        with sentence(self.words):
-            self.stage.show(scene_of(self.stage.run, as_digit(picture), self.factor.value))
-            self.words.value = "Every panel above shows it now."
+        self.words.value = ""
+        self.stage.show(Own(as_digit(picture), self.factor.value))
+        self.words.value = "Every panel above shows it now."
 
 
 def sketch(stage: Stage) -> widgets.Widget:
     """Draw with the mouse or upload an image; `Roll it` puts its sequence on the stage."""
     pad = _Pad(stage)
     buttons = widgets.HBox([pad.roll_it, pad.clear])
-    return widgets.HBox([pad.canvas, widgets.VBox([pad.factor, buttons, pad.upload, pad.words])])
+    return widgets.HBox([pad.canvas, widgets.VBox([pad.factor, buttons, pad.upload, pad.problem, pad.words])])

@@ -1,25 +1,35 @@
 """From what the controls say (scenes.View) to a picture: the roll, the latents, two models side by side."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
-import torch
 from PIL import Image
 from torch import Tensor
 
 from tvae_core.figures import Strip
-from tvae_core.film import Map, Seat, below, beside, film, signed, stage, titled
-from tvae_core.scenes import STEPS, View
+from tvae_core.film import Film, Map, Seat, below, beside, signed, stage, titled
+from tvae_core.scenes import STEPS, Scene, View
 
 SMALL = 128  # pixels: at most for a frame where several sequences stand side by side
 
 Unit = tuple[int, int]  # capsule c, unit d
 
 
-def strip(view: View) -> Strip:
-    """Input, reconstruction and the rolls that reach each frame, one above the other."""
-    scene = view.scene
-    rows = [("input", scene.frames), ("reconstruction", scene.reconstruction), ("roll", view.reel[::STEPS])]
-    return Strip(scene.title, rows, scene.exp.anchor, scene.exp.held_out)
+def film_of(views: Sequence[View]) -> Film:
+    """All that stays while the roll moves; drawn once for one scene and what rolls there.
+
+    One view has its input, its reconstruction and the rolls that reach each frame; of several, which are
+    of the same sequence through as many models, there are their rolls, called A, B and so on.
+    """
+    return _film(views[0].scene, *(view.reel for view in views))
+
+
+@lru_cache(maxsize=8)
+def _film(scene: Scene, *reels: Tensor) -> Film:
+    own = [("reconstruction", scene.reconstruction), ("roll", reels[0][::STEPS])]
+    others = [(chr(ord("A") + i), reel[::STEPS]) for i, reel in enumerate(reels)]
+    rows = [("input", scene.frames), *(others if len(reels) > 1 else own)]
+    return Film(Strip(scene.title, rows, scene.exp.anchor, scene.exp.held_out))
 
 
 def seats(view: View) -> list[Seat]:
@@ -34,9 +44,14 @@ def seats(view: View) -> list[Seat]:
     ]
 
 
+def place(view: View) -> float:
+    """Where on its film the roll has come to, in frames."""
+    return view.shift + view.scene.exp.anchor
+
+
 def roll_view(view: View) -> Image.Image:
     """The three of `seats` large, and the whole sequence with a playhead below."""
-    return below(stage(seats(view)), film(strip(view), view.shift + view.scene.exp.anchor))
+    return below(stage(seats(view)), film_of([view]).at(place(view)))
 
 
 def cards(views: Sequence[View], step: int) -> Image.Image:
@@ -49,16 +64,10 @@ def cards(views: Sequence[View], step: int) -> Image.Image:
     return below(beside(*parts))
 
 
-def compare_view(views: Sequence[View]) -> Image.Image:
-    """The same sequence through several models: its rolls below one another, the current frame of each."""
-    first = views[0]
-    rows = [("input", first.scene.frames)]
-    rows += [(chr(ord("A") + i), view.reel[::STEPS]) for i, view in enumerate(views)]
-    exp = first.scene.exp
-    truth, *_ = seats(first)
-    shown = [truth] + [Seat(f"{rows[i + 1][0]}, roll", view.decoded) for i, view in enumerate(views)]
-    both = Strip("", rows, exp.anchor, exp.held_out)
-    return below(stage(shown), film(both, first.shift + exp.anchor))
+def seats_beside(views: Sequence[View]) -> list[Seat]:
+    """The frame that the roll should look like, and what it gives through each of several models."""
+    truth, *_ = seats(views[0])
+    return [truth, *(Seat(f"{chr(ord('A') + i)}, roll", view.decoded) for i, view in enumerate(views))]
 
 
 def latent_maps(view: View, t: Tensor, unit: Unit, under: Unit | None = None) -> list[Map]:
@@ -77,7 +86,7 @@ def latent_maps(view: View, t: Tensor, unit: Unit, under: Unit | None = None) ->
     return [*maps, Map(f"W of unit {d}, frame {frame}", w, (0.0, max(w.max().item(), 1.0)), (frame, d))]
 
 
-def latent_frames(view: View, t: Tensor, edited: Tensor) -> Image.Image:
-    """The frame decoded from t beside that from t with the picked unit changed."""
-    decoded = view.scene.decode(torch.stack([t, edited]))
-    return stage([Seat("as rolled", decoded[0]), Seat("unit changed", decoded[1])])
+def latent_frames(view: View, edited: Tensor | None = None) -> Image.Image:
+    """The frame decoded from t as it is rolled, beside that from t with a unit changed."""
+    changed = view.decoded if edited is None else view.scene.decode(edited.unsqueeze(0))[0]
+    return stage([Seat("as rolled", view.decoded), Seat("unit changed", changed)])
