@@ -68,7 +68,7 @@ class Experiment:
     optimizer: str = "sgd"
     lr: float = 1e-4
     momentum: float = 0.9  # of SGD
-    cosine: bool = False  # learning rate falls to 0 along a cosine instead of staying constant
+    lr_decay: float = 0.0  # in so many of the steps, the last ones, the learning rate falls to 0
     kl_floor: float = 1.0  # weight of the KL terms in the first `kl_hold` of the steps, …
     kl_hold: float = 0.0
     kl_ramp: float = 0.0  # … rising to 1, by the same factor in each step, over the next `kl_ramp` of them
@@ -180,7 +180,9 @@ class Experiment:
 
     def scaled(self, scale: str) -> "Experiment":
         """This experiment at `smoke` (seconds), `quick` (minutes), `long` or `paper` (the full protocol)."""
-        changes = SCALES[require(scale, SCALES, "scale")]
+        changes = dict(SCALES[require(scale, SCALES, "scale")])
+        if self.n_transforms == 1:  # batches of single frames have a size of their own
+            changes.pop("batch_size", None)
         return dataclasses.replace(self, scale=scale, **changes)
 
     def having(self, **options) -> "Experiment":
@@ -202,13 +204,11 @@ _CHOICES = {
     "optimizer": OPTIMIZERS,
     "precision": PRECISIONS,
 }
-_COUNTS = (
-    *("n_caps", "cap_dim", "n_transforms", "batch_size", "max_epochs", "max_steps", "eval_epochs"),
-    *("n_is_samples", "max_transform_len", "eval_sequences"),
-)
+_COUNTS = ["n_caps", "cap_dim", "n_transforms", "batch_size", "max_epochs", "max_steps", "eval_epochs"]
+_COUNTS += ["n_is_samples", "max_transform_len", "eval_sequences"]
 _RANGES = {
     **dict.fromkeys(_COUNTS, (1, float("inf"))),
-    **dict.fromkeys(("kl_floor", "kl_hold", "kl_ramp"), (0, 1)),
+    **dict.fromkeys(("kl_floor", "kl_hold", "kl_ramp", "lr_decay"), (0, 1)),
     "n_off_diag": (0, float("inf")),
     "seed": (0, 2**32 - 1),
 }

@@ -1,7 +1,5 @@
 """How training proceeds: the weight of the KL terms, the learning rate, the optimizer."""
 
-import math
-
 import torch
 
 from tvae_core.experiments import Experiment
@@ -20,8 +18,9 @@ def kl_weight(exp: Experiment, step: int, total: int) -> float:
 
 
 def learning_rate(exp: Experiment, step: int, total: int) -> float:
-    """Constant as in the paper, or a cosine from `lr` to 0."""
-    return exp.lr * (0.5 * (1 + math.cos(math.pi * step / total)) if exp.cosine else 1.0)
+    """Constant as in the paper; in the last `lr_decay` of the steps it falls to 0 along a straight line."""
+    left = 1 - step / total
+    return exp.lr * (left / exp.lr_decay if left < exp.lr_decay else 1.0)
 
 
 def build_optimizer(exp: Experiment, model: TVAE) -> torch.optim.Optimizer:
