@@ -16,7 +16,7 @@ from tvae_core.film import LINE, beside, heat, png
 from tvae_core.pause import Pause
 from tvae_core.scenes import STEPS, factors_of
 from tvae_core.screen import FITTING, Screen
-from tvae_core.stage import WIDE, Stage, name_of, sentence
+from tvae_core.stage import ROW, WIDE, Stage, name_of, sentence
 from tvae_core.views import Unit, film_of, latent_frames, latent_maps, place, seats
 
 CELL = 14  # pixels of a unit in the maps
@@ -108,8 +108,10 @@ def roll(stage: Stage) -> widgets.Widget:
     """The sequence, its reconstruction and its rolls; a slider and Play; which capsules roll."""
     own = _Roll(stage)
     hint = widgets.HTML("all, or such as 0, 3-5")
-    first, second = widgets.HBox([own.slider, own.play]), widgets.HBox([own.capsules, hint])
-    return widgets.VBox([first, second, own.problem, own.screen.widget, own.words])
+    rows = [own.slider, own.play], [own.capsules, hint]
+    return widgets.VBox(
+        [*(widgets.HBox(row, layout=ROW) for row in rows), own.problem, own.screen.widget, own.words]
+    )
 
 
 class _Latents:
@@ -126,7 +128,7 @@ class _Latents:
         self.value = widgets.FloatSlider(step=0.05, description="its t", readout_format=".2f", layout=WIDE)
         self.reset = widgets.Button(description="as it was")
         self.canvas = Canvas(width=10, height=10)
-        self.maps = widgets.Image(layout=widgets.Layout(flex="0 1 auto", min_width="0", object_fit="contain"))
+        self.maps = widgets.Image(layout=FITTING)
         self.frames = widgets.Image(layout=FITTING)
         self.words, self.problem = widgets.HTML(), widgets.HTML()
         self.told = sentence(self.problem)
@@ -196,4 +198,5 @@ def latents(stage: Stage) -> widgets.Widget:
     """The map of t with a unit picked (click, or type), u², v and W beside it, and what the unit does."""
     own = _Latents(stage)
     rows = [[own.c, own.d], [own.value, own.reset], [own.canvas, own.maps]]
-    return widgets.VBox([*map(widgets.HBox, rows), own.problem, own.frames, own.words])
+    shown = [own.problem, own.frames, own.words]
+    return widgets.VBox([*(widgets.HBox(row, layout=ROW) for row in rows), *shown])

@@ -12,7 +12,7 @@ from tvae_core.paths import FIGURES, RUNS
 from tvae_core.runs import Run
 from tvae_core.scenes import View, loaded, look
 from tvae_core.screen import Screen
-from tvae_core.stage import WIDE, Stage, name_of, sentence
+from tvae_core.stage import ROW, WIDE, Stage, name_of, sentence
 from tvae_core.tables import number
 from tvae_core.views import film_of, place, seats_beside
 
@@ -28,7 +28,8 @@ MEASURES = {
 def measures_table(views: dict[str, View]) -> str:
     """The measures of one sequence, a row for each model, as HTML."""
     heads = "".join(
-        f"<th scope='col'>{name} <small>{unit}</small></th>" for name, unit, _ in MEASURES.values()
+        f"<th scope='col' style='text-align: right; vertical-align: top'>{name}<br><small>{unit}</small></th>"
+        for name, unit, _ in MEASURES.values()
     )
     rows = []
     for name, view in views.items():
@@ -40,7 +41,7 @@ def measures_table(views: dict[str, View]) -> str:
         shown = "".join(f"<td style='text-align: right'>{cell}</td>" for cell in cells)
         rows.append(f"<tr><th scope='row' style='text-align: left'>{html.escape(name)}</th>{shown}</tr>")
     table = f"<tr><th></th>{heads}</tr>{''.join(rows)}"
-    return f"<table class='tvae-measures' style='line-height: 1.5'>{table}</table>"
+    return f"<table class='tvae-measures' style='line-height: 1.5; border-spacing: .8em .1em'>{table}</table>"
 
 
 def about_capcorr(view: View) -> str:
@@ -148,7 +149,7 @@ def save(stage: Stage, folder: Path = FIGURES / "explorer") -> widgets.Widget:
         code.value = f"<pre tabindex='0'>{html.escape(snippet(stage, folder, file))}</pre>"
 
     button.on_click(write)
-    return widgets.VBox([widgets.HBox([kind, name, button]), words, code])
+    return widgets.VBox([widgets.HBox([kind, name, button], layout=ROW), words, code])
 
 
 def latency(stage: Stage) -> dict[str, float]:

@@ -6,9 +6,10 @@ import ipywidgets as widgets
 
 from tvae_core.film import Film, Seat, png, stage
 
-FITTING = widgets.Layout(max_width="100%", align_self="flex-start", object_fit="contain", height="auto")
+_WITHIN = {"max_width": "100%", "margin": "0", "object_fit": "contain", "height": "auto"}
+FITTING = widgets.Layout(align_self="flex-start", **_WITHIN)
+_IN_IT = widgets.Layout(grid_area="film", **_WITHIN)
 _ONE_CELL = widgets.Layout(grid_template_areas='"film"', max_width="100%", align_self="flex-start")
-_IN_IT = widgets.Layout(grid_area="film", max_width="100%", height="auto")
 
 
 class Screen:

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
 from tvae_core.scenes import Own
-from tvae_core.stage import Stage, sentence
+from tvae_core.stage import ROW, Stage, sentence
 
 PAD, PEN = 224, 18  # pixels: side of the drawing, width of its line
 
@@ -113,4 +113,5 @@ def sketch(stage: Stage) -> widgets.Widget:
     """Draw with the mouse or upload an image; `Roll it` puts its sequence on the stage."""
     pad = _Pad(stage)
     buttons = widgets.HBox([pad.roll_it, pad.clear])
-    return widgets.HBox([pad.canvas, widgets.VBox([pad.factor, buttons, pad.upload, pad.problem, pad.words])])
+    controls = widgets.VBox([pad.factor, buttons, pad.upload, pad.problem, pad.words])
+    return widgets.HBox([pad.canvas, controls], layout=ROW)

@@ -15,7 +15,8 @@ from tvae_core.scenes import Own, View, factors_of, scene_of, view
 from tvae_core.train import fit
 from tvae_core.variants import read_experiment
 
-WIDE = widgets.Layout(width="100%", max_width="560px")
+WIDE = widgets.Layout(width="calc(100% - 4px)", max_width="560px")  # a control has 2 pixels of margin
+ROW = widgets.Layout(flex_flow="row wrap")
 
 log = logging.getLogger("tvae_core")
 
