@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import sys
 import time
 
 from tqdm.auto import tqdm
@@ -26,6 +27,7 @@ class Tracker:
         if run.exp.wandb_on:
             wandb = importlib.import_module("wandb")
             self.wandb = wandb.init(project="tvae", id=run.folder.name, resume="allow")
+        seen = sys.stderr.isatty() or "ipykernel" in sys.modules
         self.bar = tqdm(
             total=total,
             initial=step,
@@ -33,6 +35,7 @@ class Tracker:
             unit="step",
             disable=not progress,
             dynamic_ncols=True,
+            mininterval=0.1 if seen else 10,  # in seconds; a log file needs no more
         )
 
     def __enter__(self) -> "Tracker":
