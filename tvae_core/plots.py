@@ -50,6 +50,7 @@ class Panel(NamedTuple):
     marks: Sequence[tuple[str, float]] = ()  # the same for places on the x axis
     ticks: Sequence[tuple[float, str]] = ()  # places and names on the x axis, or the usual ones
     log: bool = False
+    from_zero: bool = False  # where the y axis begins, so that what does not grow is seen not to
 
 
 def charts(panels: Sequence[Panel], columns: int = 2, notes: Sequence[str] = ()) -> Figure:
@@ -107,6 +108,8 @@ def _draw(axes: Axes, panel: Panel) -> None:
         low, high = axes.get_ylim()
         axes.set_yticks([tick for tick in _round_numbers(low, high) if low <= tick <= high])
         axes.yaxis.set_minor_locator(NullLocator())
+    if panel.from_zero:
+        axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(FuncFormatter(_number))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if panel.ticks:

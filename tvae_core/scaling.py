@@ -78,10 +78,11 @@ def scaling_panels(costs: Costs) -> list[Panel]:
     """One panel an axis: milliseconds a step over the size."""
     return [
         Panel(
-            f"{_WORDS[axis]}: grows with the power {exponent(pairs):.1f}",
+            f"{_WORDS[axis]}: grows with the power {exponent(pairs):z.1f}",
             _WORDS[axis],
             "ms a step",
             [Curve("training step, float32", 0, *zip(*pairs, strict=True))],
+            from_zero=True,
         )
         for axis, pairs in costs.items()
     ]
