@@ -9,15 +9,15 @@ import tvae_core
 
 ROOMS = sorted(Path(tvae_core.__file__).parent.glob("[!_]*.py"))
 LEVELS = [
-    "choices download draws dsprites_archive files intervals losses paths pause provenance scales sequences "
-    "torus warps",
+    "capture choices download draws dsprites_archive files interruption intervals losses paths pause "
+    "provenance scales sequences torus warps",
     "devices dsprites grouper metrics mnist networks notebooks style",
     "figures model plots reference schematic status tables",
     "diagram execute film",
     "experiments",
     "variants",
     "evaluation request runs schedule",
-    "comparison live refresh scenes tracking",
+    "comparison live refresh scenes step tracking",
     "article train views",
     "export literal",
     "bench",

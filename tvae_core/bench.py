@@ -21,6 +21,8 @@ from tvae_core.runs import Run
 from tvae_core.schedule import build_optimizer
 from tvae_core.train import Trainer
 
+FULL_MNIST = 48_000  # digits of its training split
+
 Step = Callable[[], object]
 
 
@@ -76,28 +78,36 @@ def optimizer_traffic(exp: Experiment, model: TVAE) -> Step:
 
 
 @contextmanager
-def trainer_of(exp: Experiment, device: torch.device, data: Path = DATA) -> Iterator[Trainer]:
-    """A fresh Trainer that leaves nothing behind."""
+def trainer_of(exp: Experiment, device: torch.device, data: Path = DATA, seeds: int = 1) -> Iterator[Trainer]:
+    """A fresh Trainer that leaves nothing behind, with other seeds beside it if there are several."""
     precision = str(choose_precision(exp.precision, device)).removeprefix("torch.")
     exp = exp.having(precision=precision)
     with tempfile.TemporaryDirectory(prefix="tvae-bench-") as folder:
-        yield Trainer(Run(exp, exp.seed, Path(folder)), device, data)
+        runs = [Run(exp, exp.seed + i, Path(folder, str(i))) for i in range(seeds)]
+        first, *others = [Trainer(run, device, data) for run in runs]
+        first.beside = others
+        yield first
 
 
-def measure(exp: Experiment, device: torch.device, data: Path = DATA, seconds: float = 1.0) -> dict:
+def measure(
+    exp: Experiment, device: torch.device, data: Path = DATA, seconds: float = 1.0, seeds: int = 1
+) -> dict:
     """One row: the step, its parts and its floor in milliseconds, what follows from them, bytes of memory.
 
-    `floor` is `matrix_products` + `optimizer`, `ratio` the step over that. `evaluation` and `traversal`
-    are microseconds a frame, to set beside `training`: one pass at a posterior draw, and one roll of t.
+    The step is that of training: on CUDA a graph. Of several seeds trained at once it is the share of each,
+    so that frames and epochs are those of all seeds together. `floor` is `matrix_products` + `optimizer`,
+    `ratio` the step over that. `evaluation` and `traversal` are microseconds a frame, to set beside
+    `training`: one pass at a posterior draw, and one roll of t.
     """
     frames = exp.batch_size * exp.n_transforms
-    with trainer_of(exp, device, data) as trainer:
-        model, dtype = trainer.model, trainer.dtype
-        index = trainer.batch_index(trainer.order())
-        g = generator(device, 0, "bench")
+    with trainer_of(exp, device, data, seeds) as trainer:
+        model, dtype = trainer.model, getattr(torch, trainer.exp.precision)
+        every = (trainer, *trainer.beside)
+        members = [each.batch_index(each.order()) for each in every]
+        index, g = members[0], generator(device, 0, "bench")
         batch = trainer.sequences.batch(index, g)
         ms = {
-            "step": milliseconds(lambda: trainer.advance(index), device, seconds),
+            "step": milliseconds(lambda: trainer.advance(*members), device, seconds) / seeds,
             "data": milliseconds(lambda: trainer.sequences.batch(index, g), device, seconds),
             "matrix_products": milliseconds(matrix_products(model, frames, dtype), device, seconds),
         }
@@ -108,15 +118,18 @@ def measure(exp: Experiment, device: torch.device, data: Path = DATA, seconds: f
         # on a copy: random gradients would spoil the model
         ms["optimizer"] = milliseconds(optimizer_traffic(exp, exp.build_model().to(device)), device, seconds)
     floor = ms["matrix_products"] + ms["optimizer"]
+    epochs = 300_000 / ms["step"] / (FULL_MNIST // exp.batch_size)
     return {
         "name": exp.name,
         "precision": str(dtype).removeprefix("torch."),
+        "seeds": seeds,
         "frames": frames,
         **{f"{name}_ms": round(value, 3) for name, value in ms.items()},
         "floor_ms": round(floor, 3),
         "ratio": round(ms["step"] / floor, 3),
         "data_share": round(ms["data"] / ms["step"], 4),
         "frames_per_second": round(1000 * frames / ms["step"]),
+        **({} if exp.data == "dsprites" else {"epochs_in_5_minutes": round(epochs, 2)}),
         "training_us_per_frame": round(1000 * ms["step"] / frames, 1),
         "evaluation_us_per_frame": round(1000 * evaluation / frames, 1),
         "traversal_us_per_frame": round(1000 * traversal / frames, 1),
@@ -145,6 +158,7 @@ def bench(
     runs: int = 3,
     data: Path = DATA,
     seconds: float = 1.0,
+    seeds: int = 1,
 ) -> dict[str, object]:
     """Each precision measured `runs` times in turn (medians), the literal step, and where it was measured.
 
@@ -156,7 +170,7 @@ def bench(
     names = dict.fromkeys(str(choose_precision(p, device)).removeprefix("torch.") for p in precisions)
     variants = [exp.having(precision=name) for name in names]
     # in turn, so that what else the machine does meets all of them
-    measured = [[measure(variant, device, data, seconds) for variant in variants] for _ in range(runs)]
+    measured = [[measure(variant, device, data, seconds, seeds) for variant in variants] for _ in range(runs)]
     rows = [medians(of) for of in zip(*measured, strict=True)]
     literal = reference(exp, device, data, seconds)
     for row in rows:
@@ -174,7 +188,9 @@ def bench(
 def bench_lines(result: dict) -> list[str]:
     """The measurement in words and columns."""
     columns = ("step", "floor", "matrix_products", "optimizer", "data")
-    lines = [f"{result['rows'][0]['name']} on {result['device']}"]
+    first = result["rows"][0]
+    at_once = f", {first['seeds']} seeds at once: a step is the share of each" * (first["seeds"] > 1)
+    lines = [f"{first['name']} on {result['device']}{at_once}"]
     lines.append(f"{'milliseconds':10}  " + "".join(f"{name:>17}" for name in columns) + "  ratio   frames/s")
     for row in result["rows"]:
         cells = "".join(f"{row[f'{name}_ms']:17.1f}" for name in columns)
@@ -189,4 +205,6 @@ def bench_lines(result: dict) -> list[str]:
             f"data {row['data_share']:.1%} of the step, µs a frame: {each}; "
             f"peak memory {row['peak_memory_bytes'] / 2**20:,.0f} MiB"
         )
+        if epochs := row.get("epochs_in_5_minutes"):
+            lines.append(f"{row['precision']}: {epochs:,.1f} epochs of the full MNIST in 5 minutes")
     return lines

@@ -16,8 +16,13 @@ from tvae_core.files import write_json
 from tvae_core.paths import DATA, RUNS
 from tvae_core.runs import Run
 from tvae_core.scales import SCALES, default_scale
-from tvae_core.train import fit
+from tvae_core.train import fit, fit_seeds
 from tvae_core.variants import read_experiment
+
+
+def seeds(text: str) -> list[int]:
+    """Seeds such as 1,2,3. ValueError, which argparse answers, for anything else."""
+    return numbers(text, "seeds")
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -33,7 +38,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--scale", help="smoke, quick, long or paper (default: paper with a CUDA GPU, else quick)"
     )
-    parser.add_argument("--seed", type=int, help="default: the experiment's own")
+    parser.add_argument(
+        "--seed",
+        type=seeds,
+        metavar="N",
+        help="default: the experiment's own; several, 1,2,3, are trained "
+        "one after another, and at once on a CUDA GPU",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change any option")
     parser.add_argument("--runs", type=Path, default=RUNS, metavar="DIR", help="where runs are kept")
@@ -96,6 +107,7 @@ def parse_bench(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change any option")
+    parser.add_argument("--seeds", type=int, default=1, help="so many models trained at once")
     parser.add_argument("--runs", type=int, default=3, help="measurements of each number; the median counts")
     parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="where downloaded data lie")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
@@ -105,10 +117,11 @@ def parse_bench(arguments: list[str]) -> argparse.Namespace:
 def run_bench(arguments: list[str]) -> int:
     """`tvae bench`: print the measurement, and write it if asked to."""
     options = parse_bench(arguments)
-    if options.runs < 1:
-        raise ValueError(f"--runs is {options.runs}, but must be at least 1")
+    for option in ("runs", "seeds"):
+        if getattr(options, option) < 1:
+            raise ValueError(f"--{option} is {getattr(options, option)}, but must be at least 1")
     exp = changed(read_experiment(options.name, options.scale), options.set)
-    result = bench(exp, device_name=options.device, runs=options.runs, data=options.data)
+    result = bench(exp, device_name=options.device, runs=options.runs, data=options.data, seeds=options.seeds)
     print("\n".join(bench_lines(result)))
     if options.json:
         write_json(options.json, result)
@@ -124,16 +137,16 @@ def run_experiment(arguments: list[str] | None) -> int:
         return 0
     exp = read_experiment(options.name, pick_scale(options.scale, options.device))
     exp = changed(exp, options.set)
-    exp = exp if options.seed is None else exp.having(seed=options.seed)
+    chosen = [exp.having(seed=seed) for seed in options.seed or [exp.seed]]
+    exp = chosen[0]
     if options.show_config:
         print(json.dumps(dataclasses.asdict(exp), indent=1))
         return 0
-    run = fit(exp, None, options.device, options.runs, options.data)
-    print(table(run))
-    print(
-        f"nats a frame (E_eq: a sequence), log p with −log n; – not defined; data: {run.provenance['data']}"
-    )
-    print(run.folder)
+    for run in fit_seeds(exp, [one.seed for one in chosen], options.device, options.runs, options.data):
+        print(f"seed {run.seed}\n" * (len(chosen) > 1) + table(run))
+        about = f"data: {run.provenance['data']}"
+        print(f"nats a frame (E_eq: a sequence), log p with −log n; – not defined; {about}")
+        print(run.folder)
     return 0
 
 

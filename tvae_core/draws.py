@@ -12,8 +12,16 @@ def generator(device: torch.device | str, seed: int, purpose: str, step: int = 0
     so step 1 of seed 0 is not step 0 of seed 1. (On the CPU 32 bits of it count, so two streams are the
     same by accident once in four thousand million.)
     """
+    return reseed(torch.Generator(device=device), seed, purpose, step)
+
+
+def reseed(g: torch.Generator, seed: int, purpose: str, step: int = 0) -> torch.Generator:
+    """Put a generator that is there already into the state of `generator(…, seed, purpose, step)`.
+
+    A CUDA graph draws from the one it was captured with, in the state that it has when the graph is replayed.
+    """
     digest = hashlib.blake2b(f"{seed}/{purpose}/{step}".encode(), digest_size=7).digest()
-    return torch.Generator(device=device).manual_seed(int.from_bytes(digest, "little"))
+    return g.manual_seed(int.from_bytes(digest, "little"))
 
 
 def normal_like(x: torch.Tensor, g: torch.Generator | None) -> torch.Tensor:

@@ -14,7 +14,6 @@ import torch
 from filelock import FileLock
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from tvae_core.choices import require
 from tvae_core.download import answers
@@ -212,6 +211,7 @@ class SpriteSequences:
         self.packed = sprites.packed.to(device)
         scales = SIZES[-1]
         self._sizes = torch.tensor([n_frames, n_frames, n_frames, scales], device=device)
+        self._moves = torch.eye(len(FACTORS), dtype=torch.long, device=device)
         self._places = torch.tensor([15 * stride, stride, 15**2 * stride, 15**3], device=device)
         n = len(SHAPES) * scales * n_frames**3
         order = torch.from_numpy(np.random.RandomState(seed).permutation(n))
@@ -236,8 +236,7 @@ class SpriteSequences:
         index = index.to(device)
         varied = torch.as_tensor(varied, device=device).expand(len(index))
         steps = torch.arange(self.n_frames, device=device).view(1, -1, 1)
-        moves = one_hot(varied, len(FACTORS)).unsqueeze(1)
-        factors = (self.starts[index].unsqueeze(1) + steps * moves) % self._sizes
+        factors = (self.starts[index].unsqueeze(1) + steps * self._moves[varied].unsqueeze(1)) % self._sizes
         labels = self.labels[index]
         return Batch(self.frames(labels, factors), factors, varied, labels)
 

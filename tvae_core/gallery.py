@@ -22,7 +22,7 @@ from tvae_core.paths import FIGURES, RUNS
 from tvae_core.runs import Run
 from tvae_core.schematic import Topography
 from tvae_core.torus import roll
-from tvae_core.train import fit
+from tvae_core.train import fit_seeds
 from tvae_core.variants import read_experiment
 
 
@@ -36,7 +36,7 @@ def fit_all(
 ) -> list[Run]:
     """`fit` for each experiment or variant and seed (none given: its own): trained, or loaded if done."""
     rows = [read_experiment(name, scale) for name in experiments]
-    return [fit(exp, seed, device, runs or RUNS) for exp in rows for seed in seeds or [exp.seed]]
+    return [run for exp in rows for run in fit_seeds(exp, seeds or [exp.seed], device, runs or RUNS)]
 
 
 def about(runs: Sequence[Run]) -> str:

@@ -20,7 +20,8 @@ def gaussian_log_density(
     x: Float[Tensor, "B S ..."], mean: Tensor | float = 0.0, logvar: Tensor | float = 0.0
 ) -> Float[Tensor, "B S"]:
     """log N(x; mean, exp(logvar)) per frame, in nats; the standard normal unless told otherwise."""
-    logvar = torch.as_tensor(logvar, dtype=x.dtype, device=x.device)
+    if not isinstance(logvar, Tensor):
+        logvar = x.new_full((), logvar)  # made on the device: no copy for the device to wait for
     energy = (x - mean).square() * torch.exp(-logvar) + logvar + math.log(2 * math.pi)
     return -0.5 * energy.flatten(2).sum(-1)
 

@@ -19,7 +19,7 @@ from tvae_core.choices import require
 from tvae_core.download import answers
 from tvae_core.paths import DATA, OFFLINE
 from tvae_core.sequences import SOURCES, SPLITS, Batch
-from tvae_core.warps import DEGREES, HUES, SCALES, affine_frames, perspective_frames
+from tvae_core.warps import DEGREES, HUES, SCALES, affine_frames, perspective_inverses, projected_frames
 
 FACTORS = ("rotation", "hue", "scale")
 KINDS = ("single", "dual", "perspective", "grey")
@@ -150,6 +150,10 @@ class DigitSequences:
         self.images = digits.images[chosen].to(device)
         self.labels = digits.labels[chosen].to(device)
         self.ladders = LADDERS.to(device)
+        self.inverses = perspective_inverses(LADDERS[0]).float().to(device)
+        together = self.kind in ("dual", "perspective")  # angle and hue advance by one
+        moves = torch.tensor([[1, 1, 0]] * 3) if together else torch.eye(len(FACTORS), dtype=torch.long)
+        self.moves = moves.to(device)  # (varied, F): by how much each factor advances from frame to frame
         self.n_frames = 1 if kind == "grey" else N_FRAMES
 
     def __len__(self) -> int:
@@ -183,12 +187,10 @@ class DigitSequences:
             start.scatter_(1, varied.unsqueeze(1), 0)
         else:
             start = torch.randint(N_FRAMES, (b, len(FACTORS)), generator=generator, device=device)
-        moves = torch.nn.functional.one_hot(varied, len(FACTORS))
         if self.kind in ("dual", "perspective"):
-            start[:, 1] = start[:, 0]  # angle and hue advance together
-            moves = torch.tensor([1, 1, 0], device=device).expand(b, -1)
+            start[:, 1] = start[:, 0]
         steps = torch.arange(self.n_frames, device=device).view(1, -1, 1)
-        factors = (start.unsqueeze(1) + steps * moves.unsqueeze(1)) % N_FRAMES
+        factors = (start.unsqueeze(1) + steps * self.moves[varied].unsqueeze(1)) % N_FRAMES
         return Batch(self.frames(index, factors), factors, varied, self.labels[index])
 
     def frames(self, index: Int[Tensor, " B"], factors: Int[Tensor, "B S F"]) -> Tensor:
@@ -198,7 +200,7 @@ class DigitSequences:
         if self.kind == "grey":
             return images.unsqueeze(1)
         if self.kind == "perspective":
-            return perspective_frames(images, degrees, hues)
+            return projected_frames(images, self.inverses[factors[..., 0]], hues)
         return affine_frames(
             images, degrees, torch.ones_like(scales) if self.kind == "dual" else scales, hues
         )

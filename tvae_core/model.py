@@ -15,6 +15,13 @@ from tvae_core.losses import LIKELIHOODS, gaussian_log_density, negative_log_lik
 from tvae_core.networks import Decoder, Gaussian, GaussianEncoder, he_init
 from tvae_core.torus import roll_each
 
+Noise = tuple[Float[Tensor, "B S C D"], ...]
+
+
+def _drawn(q: Gaussian, noise: Float[Tensor, "B S C D"]) -> Float[Tensor, "B S C D"]:
+    """Gaussian.sample with its ε given."""
+    return q.mean + torch.exp(0.5 * q.logvar) * noise
+
 
 @dataclass(frozen=True)
 class Output:
@@ -103,18 +110,30 @@ class TVAE(nn.Module):
         """t (B, S, C, D) → pixel probabilities (B, S, channels, height, width), frame by frame."""
         return self.logits(t).sigmoid()
 
-    def forward(self, x: Float[Tensor, "B S ch h w"], generator: torch.Generator | None = None) -> Output:
+    def forward(
+        self,
+        x: Float[Tensor, "B S ch h w"],
+        generator: torch.Generator | None = None,
+        noise: Noise | None = None,
+    ) -> Output:
         """One posterior draw: latents, decoder output and the terms of the ELBO (paper, section 4).
 
-        x: (B, S, channels, height, width) in [0, 1].
+        x: (B, S, channels, height, width) in [0, 1]. The draw is made from the generator unless its `noise`
+        is given.
         """
+        noise = self.noise(x, generator) if noise is None else noise
         q_z, q_u = self.encode(x)
-        z = q_z.sample(generator)
-        u = q_u.sample(generator) if q_u else None
+        z = _drawn(q_z, noise[0])
+        u = _drawn(q_u, noise[1]) if q_u else None
         t = self.group(z, u)
         logits = self.logits(t)
         nll, kl_z = negative_log_likelihood(logits, x, self.likelihood), q_z.kl()
         return Output(z, u, t, logits, nll, kl_z, q_u.kl() if q_u else torch.zeros_like(kl_z))
+
+    def noise(self, x: Float[Tensor, "B S ch h w"], generator: torch.Generator | None = None) -> Noise:
+        """What one posterior draw for x takes: standard normal (B, S, C, D) for z, then for u."""
+        like = x.new_empty(*x.shape[:2], self.capsules, self.units, dtype=torch.float32)
+        return tuple(normal_like(like, generator) for _ in range(2 if self.grouper else 1))
 
     def latents(self, x: Float[Tensor, "B S ch h w"]) -> Float[Tensor, "B S C D"]:
         """t without posterior noise, for figures and rolls: at E[z] and E[u²] = mean² + variance.

@@ -5,11 +5,14 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -120,6 +123,21 @@ class Run:
         contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
         save_file(contiguous, unfinished, metadata=metadata)
         os.replace(unfinished, self.folder / name)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out of the folder, which is made if need be; wait while they keep it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info("%s is being trained by another process: waiting for it", self.folder.name)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, object]] | None:
         """The tensors and the progress of an interrupted run, None where there is none."""

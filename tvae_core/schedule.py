@@ -23,9 +23,22 @@ def learning_rate(exp: Experiment, step: int, total: int) -> float:
     return exp.lr * (left / exp.lr_decay if left < exp.lr_decay else 1.0)
 
 
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Where the optimizer keeps it in a tensor it stays the same tensor, which a CUDA graph reads."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
 def build_optimizer(exp: Experiment, model: TVAE) -> torch.optim.Optimizer:
-    """SGD with momentum, or AdamW; one fused kernel where the device has it."""
-    fused = next(model.parameters()).device.type in ("cuda", "cpu")
+    """SGD with momentum, or AdamW; one fused kernel where the device has it, its learning rate a tensor."""
+    device = next(model.parameters()).device
+    cuda, fused = device.type == "cuda", device.type in ("cuda", "cpu")
+    # the kernel of CUDA reads a float32 on the device, that of the CPU any number on the host
+    place = {"device": device, "dtype": torch.float32} if cuda else {"dtype": torch.float64}
+    lr = torch.tensor(exp.lr, **place) if fused else exp.lr
     if exp.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), lr=exp.lr, momentum=exp.momentum, fused=fused)
-    return torch.optim.AdamW(model.parameters(), lr=exp.lr, fused=fused)
+        return torch.optim.SGD(model.parameters(), lr=lr, momentum=exp.momentum, fused=fused)
+    return torch.optim.AdamW(model.parameters(), lr=lr, fused=fused, capturable=cuda)

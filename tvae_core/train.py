@@ -2,13 +2,12 @@
 
 import dataclasses
 import logging
-import signal
-import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import groupby
 from pathlib import Path
-from types import FrameType
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from tvae_core.devices import choose_device, keep_freed_memory
@@ -16,10 +15,12 @@ from tvae_core.draws import generator
 from tvae_core.evaluation import BATCH, measure_all, rolled
 from tvae_core.experiments import Experiment
 from tvae_core.files import write_json
+from tvae_core.interruption import Interruption
 from tvae_core.live import Live
 from tvae_core.paths import DATA, RUNS
 from tvae_core.runs import Run, find_run, provenance
-from tvae_core.schedule import build_optimizer, kl_weight, learning_rate
+from tvae_core.schedule import build_optimizer
+from tvae_core.step import Step
 from tvae_core.tracking import Tracker, require_tracking
 
 CHECKPOINT_SECONDS = 60
@@ -30,30 +31,11 @@ SAMPLED = 100  # sequences of it, where the test split is sampled too
 log = logging.getLogger("tvae_core")
 
 
-class Interruption:
-    """Holds Ctrl-C and termination back until a step is whole; the second one goes through at once."""
-
-    def __enter__(self) -> "Interruption":
-        self.requested = False
-        main = threading.current_thread() is threading.main_thread()
-        heard = [s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) is not signal.SIG_IGN]
-        self._before = {s: signal.signal(s, self._note) for s in heard} if main else {}
-        return self
-
-    def _note(self, number: int, _: FrameType | None) -> None:
-        self.requested = True
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def __exit__(self, *_: object) -> None:
-        self._restore()
-
-
 class Trainer:
-    """A model in training: what a checkpoint holds, and the step that changes it."""
+    """A model in training: what a checkpoint holds, and the step that changes it.
+
+    Those `beside` it, other seeds of its experiment at the same step, are trained with it.
+    """
 
     def __init__(self, run: Run, device: torch.device, data: Path):
         keep_freed_memory()
@@ -64,7 +46,8 @@ class Trainer:
         self.optimizer = build_optimizer(self.exp, self.model)
         self.steps_per_epoch = max(1, len(self.sequences) // self.exp.batch_size)
         self.total = self.exp.max_steps or self.exp.max_epochs * self.steps_per_epoch
-        self.dtype = getattr(torch, self.exp.precision)
+        self.beside: Sequence[Trainer] = ()
+        self._advance: Step | None = None
         self.step, self.seconds, self.history = 0, 0.0, []
         self.terms = torch.zeros(3, device=device)  # sums of nll, KL z, KL u since the last row of history
         self._restore()
@@ -110,21 +93,14 @@ class Trainer:
         g = generator(self.device, self.seed, "order", self.step // self.steps_per_epoch)
         return torch.randperm(len(self.sequences), generator=g, device=self.device)
 
-    def advance(self, index: Tensor) -> None:
-        """One step on these sequences. Nothing is read back from the device."""
-        g = generator(self.device, self.seed, "step", self.step)
-        x = self.sequences.batch(index, g).x
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            out = self.model(x, g)
-        terms = torch.stack([out.nll.mean(), out.kl_z.mean(), out.kl_u.mean()])
-        weight = kl_weight(self.exp, self.step, self.total)
-        self.optimizer.zero_grad()
-        (terms[0] + weight * (terms[1] + terms[2])).backward()
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.exp, self.step, self.total)
-        self.optimizer.step()
-        self.terms += terms.detach()
-        self.step += 1
+    def advance(self, *index: Tensor) -> None:
+        """One step on these sequences, its own and those of each trainer beside it. Nothing is read back."""
+        every = (self, *self.beside)
+        if self._advance is None:
+            self._advance = Step(self.exp, every, self.total, self.device)
+        self._advance(self.step, index)
+        for trainer in every:
+            trainer.step += 1
 
     def note(self) -> dict[str, int | float]:
         """Close a row of the history: means since the last row, validation where it is due."""
@@ -165,21 +141,24 @@ class Trainer:
 
     def train(self, progress: bool) -> None:
         """All steps that are left; an interruption leaves a checkpoint and raises KeyboardInterrupt."""
+        every = (self, *self.beside)
         tracker = Tracker(self.run, self.step, self.total, self.seconds, progress)
-        order, live = self.order(), self.live(progress)
+        orders, live = [trainer.order() for trainer in every], self.live(progress)
         with tracker, Interruption() as interruption:
             while self.step < self.total:
                 if self.step % self.steps_per_epoch == 0:
-                    order = self.order()
-                self.advance(self.batch_index(order))
+                    orders = [trainer.order() for trainer in every]
+                self.advance(*(t.batch_index(order) for t, order in zip(every, orders, strict=True)))
                 tracker.bar.update()
                 if self.step % LOG_STEPS == 0 or self.step == self.total:
-                    tracker.show(self.note())
+                    for trainer in reversed(every):
+                        tracker.show(trainer.note())  # at last its own, which the bar shows
                     live.look(self.model, self.history, tracker.seconds)
-                self.seconds = tracker.seconds
                 due = tracker.saved_ago > CHECKPOINT_SECONDS
                 if due or interruption.requested or self.step == self.total:
-                    self.save()
+                    for trainer in every:
+                        trainer.seconds = tracker.seconds
+                        trainer.save()
                     tracker.saved()
                 if interruption.requested:
                     stopped = f"stopped at step {self.step} of {self.total}; ask again to go on"
@@ -201,35 +180,69 @@ def fit(
     per_sequence.safetensors (what they are made of), provenance.json and checkpoint.safetensors. ValueError
     for a device that is not there.
     """
-    run = find_run(exp, seed, device, runs, data)
-    if run.complete:
-        return run
+    return _fit(exp, [exp.seed if seed is None else seed], device, runs, data, progress)[0]
+
+
+def fit_seeds(
+    exp: Experiment,
+    seeds: Sequence[int],
+    device: str = "auto",
+    runs: Path | str = RUNS,
+    data: Path = DATA,
+    progress: bool = True,
+    together: bool | None = None,
+) -> list[Run]:
+    """`fit` for each seed, in their order; `together` trains those that are missing as a batch of models.
+
+    None: together on CUDA, where it pays; on a CPU it does not. Each seed ends up with the folder that `fit`
+    would give it, from which `fit` goes on alone, and the other way round; what it is trained to is the same
+    up to rounding (step.Step). The seconds of training are those of all together. Weights & Biases, which
+    follows one run of a process, is given one seed after another.
+    """
+    if together is None:
+        together = choose_device(device).type == "cuda"
+    parts = [seeds] if together else [[seed] for seed in seeds]
+    return [run for part in parts for run in _fit(exp, part, device, runs, data, progress)]
+
+
+def _fit(
+    exp: Experiment, seeds: Sequence[int], device: str, runs: Path | str, data: Path, progress: bool
+) -> list[Run]:
+    found = [find_run(exp, seed, device, runs, data) for seed in seeds]
+    missing = {run.folder: run for run in found if not run.complete}
+    if not missing:
+        return found
     require_tracking(exp)
-    run.exp.build_sequences("train", run.seed, folder=data)  # refuses what the data cannot be, in time
-    run.folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(run.folder / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("%s is being trained by another process: waiting for it", run.folder.name)
-        lock.acquire()
-    try:
-        if not run.complete:
-            _train_and_measure(run, choose_device(device), data, progress)
-    finally:
-        lock.release()
-    return run
+    found[0].exp.build_sequences("train", found[0].seed, folder=data)  # refuses what cannot be, in time
+    with ExitStack() as held:
+        for folder in sorted(missing):  # in one order, so that no two processes wait for each other
+            held.enter_context(missing[folder].locked())
+        left = [run for run in missing.values() if not run.complete]
+        _train_and_measure(left, choose_device(device), data, progress)
+    return found
 
 
-def _train_and_measure(run: Run, device: torch.device, data: Path, progress: bool) -> None:
-    write_json(run.folder / "config.json", dataclasses.asdict(run.exp))
-    trainer = Trainer(run, device, data)
-    done = trainer.step
-    trainer.train(progress)
+def _train_and_measure(runs: Sequence[Run], device: torch.device, data: Path, progress: bool) -> None:
+    for run in runs:
+        write_json(run.folder / "config.json", dataclasses.asdict(run.exp))
+
+    def together(trainer: Trainer) -> tuple[int, ...]:
+        return (trainer.step, trainer.seed) if trainer.exp.wandb_on else (trainer.step,)
+
+    trainers = sorted((Trainer(run, device, data) for run in runs), key=together)
+    for (done, *_), (first, *others) in groupby(trainers, key=together):
+        first.beside = others
+        first.train(progress)
+        for trainer in (first, *others):
+            _measure(trainer, trainer.step > done, data, progress)
+
+
+def _measure(trainer: Trainer, trained: bool, data: Path, progress: bool) -> None:
+    run = trainer.run
     results, kept = measure_all(trainer.model.eval(), run.exp, run.seed, data, progress)
     write_json(run.folder / "history.json", trainer.history)
-    if trainer.step > done or not (run.folder / "provenance.json").is_file():  # it tells of the training
-        about = provenance(device, run.exp.load_images(data).source, trainer.seconds)
+    if trained or not (run.folder / "provenance.json").is_file():  # it tells of the training
+        about = provenance(trainer.device, run.exp.load_images(data).source, trainer.seconds)
         write_json(run.folder / "provenance.json", about)
     run.save_per_sequence(**kept)
     write_json(run.folder / "results.json", results)

@@ -95,6 +95,11 @@ def perspective_matrices(degrees: Float[Tensor, "*batch"], size: int = 28) -> Fl
     return torch.where(still[..., None, None], torch.eye(3, dtype=f.dtype, device=f.device), turned)
 
 
+def perspective_inverses(degrees: Float[Tensor, "*batch"], size: int = 28) -> Float[Tensor, "*batch 3 3"]:
+    """The inverses of perspective_matrices (target → source pixels), in the precision of those."""
+    return torch.linalg.inv(perspective_matrices(degrees, size))
+
+
 def perspective_frames(images: Images, degrees: PerFrame, hues: PerFrame) -> Tensor:
     """Frames of grey images turned in space (perspective_matrices) and coloured.
 
@@ -104,7 +109,12 @@ def perspective_frames(images: Images, degrees: PerFrame, hues: PerFrame) -> Ten
     h, w = images.shape[-2:]
     if h != w:
         raise ValueError(f"perspective turns need square images, not {h}×{w}")
-    inverse = torch.linalg.inv(perspective_matrices(degrees, h)).to(images.dtype)
+    return projected_frames(images, perspective_inverses(degrees, h).to(images.dtype), hues)
+
+
+def projected_frames(images: Images, inverse: Float[Tensor, "B S 3 3"], hues: PerFrame) -> Tensor:
+    """The same for homographies that are known already (perspective_inverses): (B, S, 3, n, n)."""
+    w = images.shape[-1]
     pixel = torch.arange(w, dtype=images.dtype, device=images.device)
     y, x = torch.meshgrid(pixel, pixel, indexing="ij")
     target = torch.stack([x, y, torch.ones_like(x)], -1)  # (h, w, 3), homogeneous
