@@ -48,13 +48,17 @@ def brief(monkeypatch):
     monkeypatch.setattr(bench, "milliseconds", lambda step, *_: (step(), 2.0)[1])
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
 @pytest.mark.parametrize("name", ["tvae_Lpartial_mnist", "nontvae_dsprites", "tvae_2d_mnist"])
-def test_a_row_follows_from_its_parts(name, brief, tmp_path):
-    exp = EXPERIMENTS[name].scaled("smoke")
-    row = bench.measure(exp, CPU, tmp_path)
+def test_a_row_follows_from_its_parts(name, seeds, brief, tmp_path):
+    exp = EXPERIMENTS[name].scaled("smoke").having(source="offline")
+    row = bench.measure(exp, CPU, tmp_path, seeds=seeds)
+    assert row["seeds"] == seeds and row["step_ms"] == 2 / seeds
     assert row["floor_ms"] == row["matrix_products_ms"] + row["optimizer_ms"] == 4
-    assert row["ratio"] == 0.5 and row["data_share"] == 1
-    assert row["frames_per_second"] == 1000 * exp.batch_size * exp.n_transforms / 2
+    assert row["ratio"] == 0.5 / seeds and row["data_share"] == seeds
+    assert row["frames_per_second"] == 1000 * exp.batch_size * exp.n_transforms / 2 * seeds
+    epochs = 300 * seeds / (0.002 * 48_000 / exp.batch_size)
+    assert row.get("epochs_in_5_minutes") == (None if exp.data == "dsprites" else epochs)
     assert row["peak_memory_bytes"] > 1e8
 
 

@@ -100,7 +100,7 @@ def test_weights_and_biases_is_asked_for_before_training(capsys, tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("arguments", [[], ["--nmae", "x"], ["--name", "x", "--seed", "one"]])
+@pytest.mark.parametrize("arguments", [[], ["--nmae", "x"], ["--name", "x", "--seed", "1,two"]])
 def test_wrong_usage_ends_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments)
@@ -145,6 +145,16 @@ def test_a_run_and_the_same_again(capsys, tmp_path, monkeypatch):
     assert capsys.readouterr().out == said.out
     with pytest.raises(pytest.fail.Exception, match="trained again"):
         main([*arguments, "--seed", "3"])
+
+
+def test_several_seeds_are_several_runs(capsys, tmp_path):
+    arguments = ["--name", "tvae_Lshort_mnist", *SMALL, "--runs", str(tmp_path), "--seed", "2,1"]
+    assert main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    configs = [json.loads((folder / "config.json").read_text()) for folder in tmp_path.iterdir()]
+    assert sorted(config["seed"] for config in configs) == [1, 2]
+    assert [line for line in lines if line.startswith("seed")] == ["seed 2", "seed 1"]
+    assert {str(folder) for folder in tmp_path.iterdir()} <= set(lines)
 
 
 def test_an_interruption_ends_with_130(capsys, tmp_path, monkeypatch):

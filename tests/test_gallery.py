@@ -152,15 +152,15 @@ def test_fit_all_trains_once_and_then_loads(tmp_path, monkeypatch, capsys):
 def test_without_seeds_each_experiment_has_its_own(monkeypatch):
     asked = []
 
-    def fit(exp, *rest):
+    def fit_seeds(exp, *rest):
         asked.append((exp.name, exp.scale, *rest))
-        return Run(exp, exp.seed, Path())
+        return [Run(exp, exp.seed, Path())]
 
-    monkeypatch.setattr(gallery, "fit", fit)
+    monkeypatch.setattr(gallery, "fit_seeds", fit_seeds)
     fit_all(["tvae_Lpartial_mnist", "nontvae_mnist"], "quick", runs="here")
     assert asked == [
-        ("tvae_Lpartial_mnist", "quick", 2, "auto", "here"),
-        ("nontvae_mnist", "quick", 1, "auto", "here"),
+        ("tvae_Lpartial_mnist", "quick", [2], "auto", "here"),
+        ("nontvae_mnist", "quick", [1], "auto", "here"),
     ]
     fit_all(["nontvae_mnist"], "quick")
     assert Path(asked[-1][-1]).name == "runs"

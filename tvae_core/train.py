@@ -194,10 +194,10 @@ def fit_seeds(
 ) -> list[Run]:
     """`fit` for each seed, in their order; `together` trains those that are missing as a batch of models.
 
-    None: together on CUDA, where it pays; on a CPU it does not. Each seed ends up with the folder that `fit`
-    would give it, from which `fit` goes on alone, and the other way round; what it is trained to is the same
-    up to rounding (step.Step). The seconds of training are those of all together. Weights & Biases, which
-    follows one run of a process, is given one seed after another.
+    None: together on CUDA, apart on a CPU, where together takes longer. Each seed ends up with the folder
+    that `fit` would give it, from which `fit` goes on alone, and the other way round; what it is trained to
+    is the same up to rounding (step.Step). The seconds of training are those of all together. Weights &
+    Biases, which follows one run of a process, is given one seed after another.
     """
     if together is None:
         together = choose_device(device).type == "cuda"
