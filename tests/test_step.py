@@ -16,7 +16,7 @@ from tvae_core.experiments import EXPERIMENTS
 from tvae_core.mnist import DigitSequences
 from tvae_core.model import TVAE
 from tvae_core.runs import find_run
-from tvae_core.schedule import kl_weights, learning_rate
+from tvae_core.schedule import kl_weight, learning_rate
 from tvae_core.step import Step, mean_terms
 from tvae_core.train import Trainer, fit, fit_seeds
 
@@ -159,9 +159,9 @@ def test_a_step_is_what_one_would_write_down(changes, data, tmp_path):
         g = generator("cpu", 2, "step", step)
         out = model(trainer.sequences.batch(order[2 * step : 2 * step + 2], g).x, g)
         terms = torch.stack([out.nll.mean(), out.kl_z.mean(), out.kl_u.mean()])
-        weight_z, weight_u = kl_weights(exp, step, 6)
+        weight = kl_weight(exp, step, 6)
         optimizer.zero_grad()
-        (terms[0] + weight_z * terms[1] + weight_u * terms[2]).backward()
+        (terms[0] + weight * (terms[1] + terms[2])).backward()
         optimizer.param_groups[0]["lr"] = learning_rate(exp, step, 6)
         optimizer.step()
         sums += terms.detach()
