@@ -21,7 +21,7 @@ from tvae_core.step import Step, mean_terms
 from tvae_core.train import Trainer, fit, fit_seeds
 
 CPU = torch.device("cpu")
-SGD = {"optimizer": "sgd", "lr": 1e-4, "cosine": False}
+SGD = {"optimizer": "sgd", "lr": 1e-4, "lr_decay": 0.0}
 KINDS = ["tvae_Lshort_mnist", "tvae_2d_mnist", "nontvae_mnist"]
 READS = {"_local_scalar_dense", "item", "is_nonzero", "nonzero", "equal", "masked_select", "_unique2"}
 READS |= {"lift_fresh", "repeat_interleave"}  # a number of the host made a tensor; a length that data decide
