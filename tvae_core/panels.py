@@ -26,22 +26,17 @@ MEASURES = {
 
 
 def measures_table(views: dict[str, View]) -> str:
-    """The measures of one sequence, a row for each model, as HTML."""
-    heads = "".join(
-        f"<th scope='col' style='text-align: right; vertical-align: top'>{name}<br><small>{unit}</small></th>"
-        for name, unit, _ in MEASURES.values()
-    )
-    rows = []
-    for name, view in views.items():
-        values = view.scene.measures()
-        cells = [
-            "–" if values[key] is None else number(values[key], digits)
-            for key, (*_, digits) in MEASURES.items()
-        ]
-        shown = "".join(f"<td style='text-align: right'>{cell}</td>" for cell in cells)
-        rows.append(f"<tr><th scope='row' style='text-align: left'>{html.escape(name)}</th>{shown}</tr>")
+    """The measures of one sequence, a column for each model, as HTML."""
+    cell, left = "style='text-align: right; vertical-align: top'", "style='text-align: left'"
+    heads = "".join(f"<th scope='col' {cell}>{html.escape(name)}</th>" for name in views)
+    columns, rows = [view.scene.measures() for view in views.values()], []
+    for key, (name, unit, digits) in MEASURES.items():
+        shown = ["–" if column[key] is None else number(column[key], digits) for column in columns]
+        values = "".join(f"<td {cell}>{value}</td>" for value in shown)
+        rows.append(f"<tr><th scope='row' {left}>{name} <small>{unit}</small></th>{values}</tr>")
     table = f"<tr><th></th>{heads}</tr>{''.join(rows)}"
-    return f"<table class='tvae-measures' style='line-height: 1.5; border-spacing: .8em .1em'>{table}</table>"
+    look = "line-height: 1.5; border-spacing: .8em .1em; max-width: 100%; overflow-wrap: anywhere"
+    return f"<table class='tvae-measures' style='{look}'>{table}</table>"
 
 
 def about_capcorr(view: View) -> str:

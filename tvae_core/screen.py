@@ -6,10 +6,13 @@ import ipywidgets as widgets
 
 from tvae_core.film import Film, Seat, png, stage
 
-_WITHIN = {"max_width": "100%", "margin": "0", "object_fit": "contain", "height": "auto"}
+# An image has 2 pixels of margin on each side.
+_WITHIN = {"max_width": "calc(100% - 4px)", "object_fit": "contain", "height": "auto"}
 FITTING = widgets.Layout(align_self="flex-start", **_WITHIN)
-_IN_IT = widgets.Layout(grid_area="film", **_WITHIN)
-_ONE_CELL = widgets.Layout(grid_template_areas='"film"', max_width="100%", align_self="flex-start")
+_IN_IT = widgets.Layout(grid_area="film", margin="0", max_width="100%", height="auto")
+_ONE_CELL = widgets.Layout(
+    grid_template_areas='"film"', max_width="calc(100% - 4px)", margin="2px", align_self="flex-start"
+)
 
 
 class Screen:

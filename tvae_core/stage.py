@@ -16,7 +16,7 @@ from tvae_core.train import fit
 from tvae_core.variants import read_experiment
 
 WIDE = widgets.Layout(width="calc(100% - 4px)", max_width="560px")  # a control has 2 pixels of margin
-ROW = widgets.Layout(flex_flow="row wrap")
+ROW = widgets.Layout(flex_flow="row wrap", grid_gap="0 12px")
 
 log = logging.getLogger("tvae_core")
 
