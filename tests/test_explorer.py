@@ -78,7 +78,14 @@ def test_what_stays_is_not_drawn_or_sent_again(stage):
         for j, picture in enumerate(parts(panel, "Image")):
             picture.observe(lambda change, which=(i, j): sent.append(which), "value")
     stage.view = stage.view.at(0.25)
-    assert sent == [(0, 0), (0, 2), (1, 1), (2, 0), (2, 2)]  # neither a film nor the maps of the same frame
+    assert sent == [
+        (0, 0),
+        (0, 2),
+        (1, 0),
+        (1, 2),
+        (2, 0),
+        (2, 2),
+    ]  # neither a film nor the maps of the same frame
 
 
 def test_another_run_or_image_is_shown_by_every_panel(stage, runs):
@@ -95,7 +102,7 @@ def test_another_run_or_image_is_shown_by_every_panel(stage, runs):
 
 def test_a_unit_can_be_given_another_value(stage):
     panel = latents(stage)
-    (_, picture), (slider,) = parts(panel, "Image"), parts(panel, "FloatSlider")
+    (*_, picture), (slider,) = parts(panel, "Image"), parts(panel, "FloatSlider")
     c, d = parts(panel, "BoundedIntText")
     c.value, d.value = 2, 5
     assert slider.value == pytest.approx(stage.view.t[2, 5].item(), abs=0.01)
@@ -108,7 +115,7 @@ def test_a_unit_can_be_given_another_value(stage):
 
 def test_w_is_that_of_the_unit_under_the_pointer(stage):
     panel = latents(stage)
-    (canvas,), (maps, frames) = parts(panel, "Canvas"), parts(panel, "Image")
+    (canvas,), (_, maps, frames) = parts(panel, "Canvas"), parts(panel, "Image")
     c, d = parts(panel, "BoundedIntText")
     picked, decoded = maps.value, frames.value
 

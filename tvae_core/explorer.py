@@ -8,14 +8,13 @@ newest, so nothing queues up.
 import time
 
 import ipywidgets as widgets
-import numpy as np
 from ipycanvas import Canvas
 
 from tvae_core.choices import numbers
 from tvae_core.film import LINE, beside, heat, png
 from tvae_core.pause import Pause
 from tvae_core.scenes import STEPS, factors_of
-from tvae_core.screen import FITTING, Screen
+from tvae_core.screen import FITTING, Screen, over
 from tvae_core.stage import ROW, WIDE, Stage, name_of, sentence
 from tvae_core.views import Unit, film_of, latent_frames, latent_maps, place, seats
 
@@ -127,13 +126,14 @@ class _Latents:
         )
         self.value = widgets.FloatSlider(step=0.05, description="its t", readout_format=".2f", layout=WIDE)
         self.reset = widgets.Button(description="as it was")
-        self.canvas = Canvas(width=10, height=10)
+        self.t, self.canvas = widgets.Image(), Canvas(width=10, height=10)  # the canvas feels the pointer
         self.maps = widgets.Image(layout=FITTING)
         self.frames = widgets.Image(layout=FITTING)
         self.words, self.problem = widgets.HTML(), widgets.HTML()
         self.told = sentence(self.problem)
         self.frames.add_class("tvae-latents")
         self.maps.add_class("tvae-maps")
+        self.t.add_class("tvae-t")
         self.canvas.add_class("tvae-units")
         self.renew(None)
         again = self.told(self.renew)
@@ -172,7 +172,7 @@ class _Latents:
         first, *others = latent_maps(view, edited, unit, self.under)
         moving = heat(first, CELL)
         self.canvas.width, self.canvas.height = moving.size
-        self.canvas.put_image_data(np.asarray(moving.convert("RGBA")), 0, 0)
+        self.t.value = png(moving)
         if self.mapped != (mapped := (view.scene, view.frame, unit, self.under)):
             self.maps.value = png(beside(*(heat(chart, CELL) for chart in others))) if others else b""
             self.mapped = mapped
@@ -197,6 +197,6 @@ class _Latents:
 def latents(stage: Stage) -> widgets.Widget:
     """The map of t with a unit picked (click, or type), u², v and W beside it, and what the unit does."""
     own = _Latents(stage)
-    rows = [[own.c, own.d], [own.value, own.reset], [own.canvas, own.maps]]
+    rows = [[own.c, own.d], [own.value, own.reset], [over(own.t, own.canvas), own.maps]]
     shown = [own.problem, own.frames, own.words]
     return widgets.VBox([*(widgets.HBox(row, layout=ROW) for row in rows), *shown])

@@ -7,12 +7,17 @@ import ipywidgets as widgets
 from tvae_core.film import Film, Seat, png, stage
 
 # An image has 2 pixels of margin on each side.
-_WITHIN = {"max_width": "calc(100% - 4px)", "object_fit": "contain", "height": "auto"}
-FITTING = widgets.Layout(align_self="flex-start", **_WITHIN)
-_IN_IT = widgets.Layout(grid_area="film", margin="0", max_width="100%", height="auto")
-_ONE_CELL = widgets.Layout(
-    grid_template_areas='"film"', max_width="calc(100% - 4px)", margin="2px", align_self="flex-start"
+FITTING = widgets.Layout(
+    max_width="calc(100% - 4px)", align_self="flex-start", object_fit="contain", height="auto"
 )
+
+
+def over(*layers: widgets.DOMWidget) -> widgets.GridBox:
+    """Widgets of one size on top of one another, the last one uppermost."""
+    for layer in layers:
+        layer.layout = widgets.Layout(grid_area="all", margin="0", max_width="100%", height="auto")
+    cell = {"grid_template_areas": '"all"', "margin": "2px", "align_self": "flex-start"}
+    return widgets.GridBox(layers, layout=widgets.Layout(max_width="calc(100% - 4px)", **cell))
 
 
 class Screen:
@@ -21,13 +26,14 @@ class Screen:
     def __init__(self, name: str):
         """The images get the classes tvae-NAME, tvae-NAME-film and tvae-NAME-playhead."""
         self.frames, self.still, self.playhead = (
-            widgets.Image(layout=layout) for layout in (FITTING, _IN_IT, _IN_IT)
+            widgets.Image(layout=FITTING),
+            widgets.Image(),
+            widgets.Image(),
         )
         for image, part in ((self.frames, ""), (self.still, "-film"), (self.playhead, "-playhead")):
             image.add_class(f"tvae-{name}{part}")
         self._film: Film | None = None
-        film = widgets.GridBox([self.still, self.playhead], layout=_ONE_CELL)
-        self.widget = widgets.VBox([self.frames, film])
+        self.widget = widgets.VBox([self.frames, over(self.still, self.playhead)])
 
     def show(self, seats: Sequence[Seat], film: Film, place: float) -> None:
         """These frames, and the film with its playhead at `place`."""

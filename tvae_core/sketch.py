@@ -65,8 +65,8 @@ class _Pad:
         self.clear = widgets.Button(description="Clear")
         self.upload = widgets.FileUpload(accept="image/*", description="Upload image")
         self.words, self.problem = widgets.HTML(), widgets.HTML()
-        self.wipe(None)
         told = sentence(self.problem)
+        self.canvas.on_client_ready(told(self.wipe))  # what is drawn before somebody looks is lost
         self.canvas.on_mouse_down(told(self.start))
         self.canvas.on_mouse_move(told(self.move))
         self.canvas.on_mouse_up(told(self.stop))
@@ -75,7 +75,7 @@ class _Pad:
         self.roll_it.on_click(told(self.take_drawing))
         self.upload.observe(told(self.take_upload), "value")
 
-    def wipe(self, button: object) -> None:
+    def wipe(self, button: object = None) -> None:
         self.strokes.clear()
         self.words.value = ""
         self.canvas.fill_style = "black"
