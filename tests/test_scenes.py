@@ -117,5 +117,9 @@ def test_the_best_run_goes_first(trained):
     assert share_of_the_way(good) == pytest.approx(0.9)
     ladder = [having(scale, 300.0) for scale in SCALES]
     assert rollable(ladder) == ladder[::-1]
+    plain, topographic = having("smoke", 900.0, best=800.0), having("smoke", 901.0, best=800.0)
+    plain = dataclasses.replace(plain, exp=dataclasses.replace(plain.exp, topography="none"))
+    plain.__dict__["results"] = topographic.results  # neither is better than the mean frame
+    assert rollable([plain, topographic]) == [topographic, plain]
     grey = EXPERIMENTS["tvae_2d_mnist"]
     assert rollable([Run(grey, 0, trained.folder)]) == []

@@ -75,7 +75,8 @@ def _named(run: Run) -> str:
 
 
 def _uri(picture: Image.Image) -> str:
-    return "data:image/png;base64," + base64.b64encode(png(picture.quantize(256), 9)).decode()
+    few = picture if picture.getcolors(256) is None else picture.quantize(256)  # the same, but smaller
+    return "data:image/png;base64," + base64.b64encode(png(few, 9)).decode()
 
 
 def _on_page(reel: Reel) -> dict[str, object]:

@@ -72,13 +72,15 @@ def share_of_the_way(run: Run) -> float:
 
 def rollable(runs: Sequence[Run]) -> list[Run]:
     """Those of sequences, best first: of the largest scale, there digits before sprites (one can draw one's
-    own), there those with held-out frames, since only they can be wrong, and there whose rolls come furthest.
+    own), there those with held-out frames, since only they can be wrong, and there whose rolls come furthest;
+    where none comes anywhere, those with a topography.
     """
 
-    def rank(run: Run) -> tuple[int, bool, bool, float]:
+    def rank(run: Run) -> tuple[int, bool, bool, float, bool]:
         exp = run.exp
         trained = list(SCALES).index(exp.scale)  # the registry goes from the least to the most
-        return trained, exp.data != "dsprites", bool(exp.held_out), share_of_the_way(run)
+        furthest = share_of_the_way(run), exp.topography != "none"
+        return trained, exp.data != "dsprites", bool(exp.held_out), *furthest
 
     return sorted((run for run in runs if run.exp.n_transforms > 1), key=rank, reverse=True)
 
