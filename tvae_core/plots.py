@@ -14,7 +14,7 @@ from tvae_core.style import BODY, INK, MUTED, PAPER, RULE, SMALL, WIDTH, blank, 
 # Okabe & Ito without the green that a red might be taken for, and a shape each.
 LOOKS = (
     *(("#0072b2", "o"), ("#e69f00", "s"), ("#56b4e9", "^"), ("#cc79a7", "D"), ("#1a1a1a", "v")),
-    *(("#d55e00", "P"), ("#7a6a00", "X"), ("#6a51a3", "<")),
+    *(("#d55e00", "P"), ("#7a6a00", "X"), ("#6a51a3", "<"), ("#8c8c8c", "*"), ("#004d40", "p")),
 )
 _BESIDE = {
     "fontsize": SMALL,
