@@ -39,6 +39,17 @@ def test_every_format_is_written_whole_and_reads_back(views, suffix, tmp_path):
         assert export(Reel("two & two", views), tmp_path / f"roll{suffix}", 2.25).read_bytes() == content
 
 
+def test_an_animation_keeps_the_colours_of_all_its_frames(views, tmp_path):
+    path = export(Reel("two & two", views), tmp_path / "roll.gif")
+    steps = len(views[0].scene.shifts)
+    with Image.open(path) as image:
+        for step in range(0, steps, 6):
+            image.seek(step)
+            shown, true = (np.asarray(i.convert("RGB"), dtype=int) for i in (image, cards(views, step)))
+            inside = true.max(2) - true.min(2) > 60  # coloured pixels
+            assert np.abs(shown - true)[inside].mean() < 20
+
+
 def test_a_page_holds_all_it_shows(views, tmp_path):
     text = page([Reel("two & two", views)], "Rolls")
     assert "two &amp; two" in text and text.count("data:image/png;base64,") == 4

@@ -163,7 +163,9 @@ def parse_export(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps: where it is trained")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change any option")
     parser.add_argument(
-        "--images", default="0", help="places in the test split, one for each transformation: 0,3,5"
+        "--images",
+        default="0",
+        help="places in the test split, one for each transformation, or all for the only one",
     )
     parser.add_argument("--transformation", default="", help="this one alone (default: each of the data)")
     parser.add_argument("--capsules", default="all", help="those that roll, for example 0,3-5")

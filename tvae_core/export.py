@@ -42,13 +42,14 @@ def reel(
 ) -> Reel:
     """One test sequence for each transformation of a run's data, or for the named one alone.
 
-    `images` are places in the test split, used again if there are fewer; or, with `every`, all of them for
-    each transformation. Raises ValueError for a run without sequences, and for an image, a transformation
-    or a capsule that is not there.
+    `images` are places in the test split, used again if there are fewer; of a single transformation, or
+    with `every`, all of them are shown for each. Raises ValueError for a run without sequences, and for an
+    image, a transformation or a capsule that is not there.
     """
     names = [require(factor, factors_of(run), "transformation")] if factor else factors_of(run)
     each = [(images[i % len(images)], name) for i, name in enumerate(names)]
-    chosen = [(image, name) for name in names for image in images] if every else each
+    product = [(image, name) for name in names for image in images]
+    chosen = product if every or len(names) == 1 else each
     return Reel(_named(run), [view(run, image, name, capsules) for image, name in chosen])
 
 
@@ -122,8 +123,10 @@ def _pictures(reel: Reel) -> list[Image.Image]:
 
 def gif(reel: Reel) -> bytes:
     """An animation that goes round for ever."""
-    palette = cards(reel.views, 0).quantize(128)
-    shown = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in _pictures(reel)]
+    pictures = _pictures(reel)
+    # one palette for all of them, since most hues appear in the course of the roll only
+    palette = Image.fromarray(np.concatenate([np.asarray(picture) for picture in pictures])).quantize(256)
+    shown = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     buffer = io.BytesIO()
     shown[0].save(
         buffer, "gif", save_all=True, append_images=shown[1:], duration=DELAY, loop=0, optimize=True
