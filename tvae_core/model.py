@@ -18,11 +18,6 @@ from tvae_core.torus import roll_each
 Noise = tuple[Float[Tensor, "B S C D"], ...]
 
 
-def _drawn(q: Gaussian, noise: Float[Tensor, "B S C D"]) -> Float[Tensor, "B S C D"]:
-    """Gaussian.sample with its ε given."""
-    return q.mean + torch.exp(0.5 * q.logvar) * noise
-
-
 @dataclass(frozen=True)
 class Output:
     """One pass through the model: latents (B, S, C, D), decoder output like x, loss terms (B, S) in nats."""
@@ -123,8 +118,8 @@ class TVAE(nn.Module):
         """
         noise = self.noise(x, generator) if noise is None else noise
         q_z, q_u = self.encode(x)
-        z = _drawn(q_z, noise[0])
-        u = _drawn(q_u, noise[1]) if q_u else None
+        z = q_z.at(noise[0])
+        u = q_u.at(noise[1]) if q_u else None
         t = self.group(z, u)
         logits = self.logits(t)
         nll, kl_z = negative_log_likelihood(logits, x, self.likelihood), q_z.kl()

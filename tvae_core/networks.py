@@ -19,8 +19,12 @@ class Gaussian(NamedTuple):
     logvar: Float[Tensor, "B S C D"]
 
     def sample(self, generator: torch.Generator | None = None) -> Float[Tensor, "B S C D"]:
-        """mean + std · ε with std = exp(logvar / 2), the reparametrised draw."""
-        return self.mean + torch.exp(0.5 * self.logvar) * normal_like(self.mean, generator)
+        """A reparametrised draw (at) with noise from the generator."""
+        return self.at(normal_like(self.mean, generator))
+
+    def at(self, noise: Float[Tensor, "B S C D"]) -> Float[Tensor, "B S C D"]:
+        """mean + std · noise with std = exp(logvar / 2)."""
+        return self.mean + torch.exp(0.5 * self.logvar) * noise
 
     def log_density(self, z: Float[Tensor, "B S C D"]) -> Float[Tensor, "B S"]:
         """log q(z|x) per frame, in nats."""
