@@ -163,5 +163,5 @@ case "${1:-}" in
         run_tests
         ;;
     lab) exec "$python" -m jupyter lab --notebook-dir notebooks "${@:2}" ;;
-    *) exec "$python" -m tvae_core.reproduce "$@" ;;
+    *) exec "$python" -m tvae_core.reproduce.run_all "$@" ;;
 esac

@@ -7,8 +7,8 @@ install_import_hook("tvae_core", "beartype.beartype")
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from tvae_core import mnist  # noqa: E402
-from tvae_core.mnist import Digits  # noqa: E402
+from tvae_core.data import mnist  # noqa: E402
+from tvae_core.data.mnist import Digits  # noqa: E402
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from tvae_core.cli import main
 from tvae_core.experiments import EXPERIMENTS
-from tvae_core.train import Trainer
+from tvae_core.training.trainer import Trainer
 
 SMALL = ["--scale", "smoke", "--device", "cpu", "--set", "n_caps=2", "--set", "max_steps=2"]
 SMALL += ["--set", "batch_size=2", "--set", "eval_sequences=4"]

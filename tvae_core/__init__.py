@@ -8,15 +8,15 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 _ROOMS = {
     "EXPERIMENTS": "experiments",
-    "SCALES": "scales",
-    "TVAE": "model",
-    "Experiment": "experiments",
-    "Run": "runs",
-    "capsule_correlation": "metrics",
-    "equivariance_error": "metrics",
-    "evaluate": "evaluation",
-    "fit": "train",
-    "roll": "torus",
+    "SCALES": "config",
+    "TVAE": "model.tvae",
+    "Experiment": "config",
+    "Run": "training.runs",
+    "capsule_correlation": "measures.metrics",
+    "equivariance_error": "measures.metrics",
+    "evaluate": "measures.evaluation",
+    "fit": "training.trainer",
+    "roll": "model.torus",
 }
 __all__ = list(_ROOMS)
 

@@ -7,22 +7,20 @@ import logging
 import sys
 from pathlib import Path
 
-from tvae_core.bench import bench, bench_lines
-from tvae_core.choices import numbers, read_setting, require
-from tvae_core.devices import choose_device
-from tvae_core.experiments import EXPERIMENTS, Experiment
-from tvae_core.export import FORMATS, export, reel
-from tvae_core.files import write_json
-from tvae_core.paths import DATA, RUNS
-from tvae_core.runs import Run
-from tvae_core.scales import SCALES, default_scale
-from tvae_core.train import fit, fit_seeds
-from tvae_core.variants import read_experiment
+from tvae_core.benchmark.step_time import bench, bench_lines
+from tvae_core.config import SCALES, Experiment, default_scale
+from tvae_core.experiments import EXPERIMENTS, read_experiment
+from tvae_core.explorer.export import FORMATS, export, reel
+from tvae_core.files import DATA, RUNS, write_json
+from tvae_core.training.hardware import choose_device
+from tvae_core.training.runs import Run
+from tvae_core.training.trainer import fit, fit_seeds
+from tvae_core.validation import check_choice, parse_numbers, parse_setting
 
 
 def seeds(text: str) -> list[int]:
     """Seeds such as 1,2,3. ValueError, which argparse answers, for anything else."""
-    return numbers(text, "seeds")
+    return parse_numbers(text, "seeds")
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -62,14 +60,14 @@ def changed(exp: Experiment, settings: list[str]) -> Experiment:
 
     Raises ValueError for an unknown key, a value of another type, or one that is not allowed.
     """
-    options = dict(read_setting(setting) for setting in settings)
-    return exp.having(**options)
+    options = dict(parse_setting(setting) for setting in settings)
+    return exp.with_options(**options)
 
 
 def pick_scale(name: str | None, name_of_device: str) -> str:
     """The scale asked for, or `paper` with a GPU and `quick` without, said on standard error."""
     if name is not None:
-        return require(name, SCALES, "scale")
+        return check_choice(name, SCALES, "scale")
     device = choose_device(name_of_device)
     scale = default_scale(device.type)
     print(f"scale {scale}, since the device is {device.type} (--scale changes that)", file=sys.stderr)
@@ -137,7 +135,7 @@ def run_experiment(arguments: list[str] | None) -> int:
         return 0
     exp = read_experiment(options.name, pick_scale(options.scale, options.device))
     exp = changed(exp, options.set)
-    chosen = [exp.having(seed=seed) for seed in options.seed or [exp.seed]]
+    chosen = [exp.with_options(seed=seed) for seed in options.seed or [exp.seed]]
     exp = chosen[0]
     if options.show_config:
         print(json.dumps(dataclasses.asdict(exp), indent=1))
@@ -178,11 +176,11 @@ def parse_export(arguments: list[str]) -> argparse.Namespace:
 def run_export(arguments: list[str]) -> int:
     """`tvae export`: write the rolls of a run in the format that the suffix names."""
     options = parse_export(arguments)
-    require(options.out.suffix.lower(), FORMATS, "suffix")
+    check_choice(options.out.suffix.lower(), FORMATS, "suffix")
     exp = changed(read_experiment(options.name, pick_scale(options.scale, options.device)), options.set)
-    images, capsules = numbers(options.images, "images"), None
+    images, capsules = parse_numbers(options.images, "images"), None
     if options.capsules != "all":
-        capsules = numbers(options.capsules, "capsules")
+        capsules = parse_numbers(options.capsules, "capsules")
     run = fit(exp, options.seed, options.device, options.runs, options.data)
     path = export(reel(run, images, options.transformation, capsules), options.out, options.roll)
     print(f"{path}, {path.stat().st_size / 1e6:.2f} MB")
@@ -203,7 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if arguments and not arguments[0].startswith("-"):
-            return COMMANDS[require(arguments[0], COMMANDS, "command")](arguments[1:])
+            return COMMANDS[check_choice(arguments[0], COMMANDS, "command")](arguments[1:])
         return run_experiment(arguments)
     except ValueError as error:
         print(f"tvae: {error}", file=sys.stderr)

@@ -1,0 +1,289 @@
+"""The sprites against real ones, the official archive's reader and downloader, and the laws of the sequences.
+
+`data/dsprites_frames.npz` holds 320 real frames (packed bits, 320 × 512), taken from the animation that
+the dSprites project publishes; it walks through scale, orientation, y and x of each shape in turn.
+"""
+
+import hashlib
+import http.server
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tvae_core.data import dsprites, dsprites_archive
+from tvae_core.data.dsprites import FACTORS, SUBSET, SpriteSequences, render
+from tvae_core.data.sequences import SPLITS
+
+SQUARE, ELLIPSE, HEART = range(3)
+
+
+def frames_and_latents():
+    """The real frames (320, 64, 64) and their indices (320, 5), which the animation's order gives away."""
+    packed = np.load(Path(__file__).parent / "dsprites_frames.npz")["frames"]
+    up, down = range(6), range(5, -1, -1)
+    there, back = range(32), range(31, -1, -1)
+    latents = []
+    for shape in (HEART, ELLIPSE, SQUARE):
+        latents += [(shape, s, 0, 0, 0) for s in (*up, *down, *up)]
+        latents += [(shape, 5, o, 0, 0) for o in range(40)]
+        if shape == HEART:
+            latents += [(shape, 5, 39, 0, y) for y in there] + [(shape, 5, 39, x, 31) for x in there]
+            latents += [(shape, 5, 39, 31, y) for y in back] + [(shape, 5, 39, x, 0) for x in back]
+        latents += [(shape, s, 39, 0, 0) for s in down]
+    return np.unpackbits(packed, axis=1).reshape(-1, 64, 64).astype(bool), np.array(latents)
+
+
+def overlap(a, b):
+    """Intersection over union of binary images (N, 64, 64)."""
+    return (a & b).sum((1, 2)) / (a | b).sum((1, 2))
+
+
+def test_renders_match_real_frames():
+    real, latents = frames_and_latents()
+    score = overlap(real, render(*latents.T).astype(bool))
+    assert score.mean() >= 0.9995
+    assert score.min() >= 0.98
+    assert (score == 1).mean() >= 0.9
+
+
+def test_overlap_notices_a_wrong_turn():
+    real, latents = frames_and_latents()
+    latents[:, 2] = (-latents[:, 2]) % 39  # the other sense of rotation
+    assert overlap(real, render(*latents.T).astype(bool)).min() < 0.6
+
+
+@pytest.mark.parametrize("shape, low, high", [(SQUARE, 364, 372), (ELLIPSE, 284, 294), (HEART, 219, 232)])
+def test_areas_hardly_depend_on_the_angle(shape, low, high):
+    areas = render(*np.array([(shape, 5, o, 0, 0) for o in range(1, 39)]).T).sum((1, 2))
+    assert low <= areas.min() and areas.max() <= high
+
+
+def test_areas_of_the_heart():
+    images = render(*np.array([(HEART, s, 0, 0, 0) for s in range(6)]).T)
+    assert np.abs(images.sum((1, 2)) - [58, 84, 108, 140, 182, 222]).max() <= 2  # 1 % at scale 4
+
+
+@pytest.mark.parametrize(
+    "shape, scale, width, height",
+    [
+        *((SQUARE, 0, 10, 10), (SQUARE, 3, 16, 16), (SQUARE, 4, 18, 18)),
+        *((ELLIPSE, 0, 12, 8), (ELLIPSE, 3, 20, 12), (ELLIPSE, 4, 22, 12)),
+    ],
+)
+def test_bounding_boxes(shape, scale, width, height):
+    image = render(shape, scale, 0, 0, 0)
+    assert (image.any(0).sum(), image.any(1).sum()) == (width, height)
+
+
+@pytest.mark.parametrize("x, y", [(0, 0), (31, 0), (0, 31), (31, 31)])
+def test_centres_reach_from_15_5_to_47_5(x, y):
+    rows, columns = np.nonzero(render(SQUARE, 2, 0, x, y))
+    assert (columns.mean(), rows.mean()) == (15.5 + 32 * x / 31, 15.5 + 32 * y / 31)
+
+
+def test_a_full_turn_changes_nothing():
+    shapes, scales = np.meshgrid(range(3), range(6))
+    here = np.zeros_like(shapes)
+    assert (render(shapes, scales, here, here, here) == render(shapes, scales, here + 39, here, here)).all()
+
+
+def test_render_takes_arrays_of_any_shape():
+    latents = torch.zeros(5, 2, 3, dtype=torch.long)
+    images = render(*latents)
+    assert images.shape == (2, 3, 64, 64) and images.dtype == np.uint8
+    assert set(np.unique(images)) == {0, 1}
+    assert render(*latents[:, :0]).shape == (0, 3, 64, 64)
+
+
+@pytest.mark.parametrize(
+    "position, value, text",
+    [
+        (0, 3, "shape 3 is not among the indices 0 to 2"),
+        (1, -1, "scale -1 is not among the indices 0 to 5"),
+        (2, 40, "orientation 40 is not among the indices 0 to 39"),
+        (3, 0.5, "x 0.5 is not among the indices 0 to 31"),
+        (4, 32, "y 32 is not among the indices 0 to 31"),
+    ],
+)
+def test_render_names_an_index_out_of_range(position, value, text):
+    latents = [0] * 5
+    latents[position] = value
+    with pytest.raises(ValueError, match=text):
+        render(*latents)
+
+
+@pytest.fixture(scope="module")
+def sprites(tmp_path_factory):
+    return dsprites.load("offline", tmp_path_factory.mktemp("data"))
+
+
+def test_subset_is_rendered_once(sprites, tmp_path, monkeypatch):
+    assert sprites.packed.shape == (50625, 512)
+    assert sprites.key == f"dsprites-rendered-{dsprites.RENDERER}"
+    np.save(tmp_path / f"{sprites.key}.npy", sprites.packed[:2].numpy())
+    monkeypatch.setattr(dsprites, "_draw_subset", lambda: pytest.fail("drawn again"))
+    assert torch.equal(dsprites.load("offline", tmp_path).packed, sprites.packed[:2])
+
+
+@pytest.mark.parametrize("n_frames", [15, 5])
+def test_splits_are_disjoint_and_cover(sprites, n_frames):
+    parts = [SpriteSequences(sprites, split, 1, n_frames) for split in SPLITS]
+    n = 15 * n_frames**3
+    assert [len(part) for part in parts] == [n - n // 10 - n // 20, n // 20, n // 10]
+    seen = [torch.cat([p.labels.unsqueeze(1), p.starts], dim=1) for p in parts]
+    assert len(torch.unique(torch.cat(seen), dim=0)) == n
+
+
+def test_split_depends_on_the_seed(sprites):
+    one, again, two = (SpriteSequences(sprites, "test", seed) for seed in (1, 1, 2))
+    index = torch.arange(5)
+    assert torch.equal(one.sequence(index, 0).factors, again.sequence(index, 0).factors)
+    assert not torch.equal(one.sequence(index, 0).factors, two.sequence(index, 0).factors)
+
+
+@pytest.mark.parametrize("n_frames", [15, 5, 3])
+def test_one_factor_advances_and_the_others_stay(sprites, n_frames):
+    sequences = SpriteSequences(sprites, "train", 1, n_frames)
+    index = torch.arange(40)
+    batch = sequences.batch(index, torch.Generator().manual_seed(0))
+    assert batch.x.shape == (40, n_frames, 1, 64, 64) and batch.x.dtype == torch.float32
+    assert batch.factors.shape == (40, n_frames, 4)
+    assert set(batch.varied.tolist()) == {0, 1, 2, 3}
+    sizes = torch.tensor([n_frames, n_frames, n_frames, 5])
+    moves = (batch.factors.roll(-1, 1) - batch.factors)[:, :-1] % sizes
+    expected = torch.nn.functional.one_hot(batch.varied, 4).unsqueeze(1) % sizes
+    assert (moves == expected).all()
+    assert torch.equal(sequences.sequence(index, batch.varied).x, batch.x)
+
+
+@pytest.mark.parametrize("n_frames", [15, 5])
+@pytest.mark.parametrize("varied", range(len(FACTORS)))
+def test_images_are_those_that_the_factors_name(sprites, n_frames, varied):
+    batch = SpriteSequences(sprites, "test", 3, n_frames).sequence(torch.arange(20), varied)
+    x, y, orientation, scale = batch.factors.unbind(-1)
+    step = 30 // n_frames
+    shape = batch.labels.unsqueeze(1).expand_as(x)
+    again = render(shape, 1 + scale, step * orientation, step * x, step * y)
+    assert np.array_equal(batch.x.squeeze(2).numpy(), again)
+    assert len(set(batch.labels.tolist())) == 3
+
+
+@pytest.mark.parametrize("n_frames, length", [(18, 30), (15, 32), (15, 15), (15, 0), (7, 30)])
+def test_lengths_that_do_not_fit_are_refused(sprites, n_frames, length):
+    wrong = f"max_transform_len is {length}, but must be a multiple"
+    with pytest.raises(ValueError, match=f"n_transforms is {n_frames}, but" if 15 % n_frames else wrong):
+        SpriteSequences(sprites, "train", 1, n_frames, length)
+
+
+def test_wrong_names_are_answered_with_the_nearest(sprites, tmp_path):
+    with pytest.raises(ValueError, match="did you mean 'official'"):
+        dsprites.load("oficial", tmp_path)
+    with pytest.raises(ValueError, match="did you mean 'train'"):
+        SpriteSequences(sprites, "trein", 1)
+
+
+AXES = {"shape": 3, "scale": 6, "orientation": 3, "x": 4, "y": 4}
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """A small archive built like the official one, its images random: the images and the file."""
+    n = int(np.prod(list(AXES.values())))
+    images = np.random.RandomState(0).randint(0, 2, (n, 64, 64)).astype(np.uint8)
+    path = tmp_path / "served" / dsprites_archive.FILE
+    path.parent.mkdir()
+    np.savez_compressed(path, metadata=np.array({"pickled": True}, dtype=object), imgs=images)
+    return images, path
+
+
+def test_archive_is_read_in_its_own_order(archive):
+    images, path = archive
+    wanted = {"shape": range(3), "scale": range(1, 6), "orientation": range(0, 3, 2)}
+    wanted |= {"x": range(0, 3, 2), "y": range(0, 4, 3)}
+    packed = dsprites_archive.read(path, wanted, AXES)
+    cut = images.reshape(*AXES.values(), -1)[:, 1:6, ::2][:, :, :, 0:3:2][:, :, :, :, ::3]
+    assert np.array_equal(np.unpackbits(packed, axis=1), cut.reshape(-1, 64 * 64))
+
+
+def test_archive_of_another_shape_is_refused(archive):
+    with pytest.raises(ValueError, match="imgs is uint8"):
+        dsprites_archive.read(archive[1], SUBSET)
+
+
+class Server:
+    """An HTTP server of one file on this machine, which may break off early."""
+
+    def __init__(self, content: bytes, announced: int):
+        self.requests = 0
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(handler):
+                self.requests += 1
+                handler.send_response(200)
+                handler.send_header("Content-Length", str(announced))
+                handler.end_headers()
+                handler.wfile.write(content)
+
+            def log_message(handler, *args):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/"
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *error):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def test_download_is_verified_and_made_once(archive, tmp_path):
+    content = archive[1].read_bytes()
+    md5 = hashlib.md5(content).hexdigest()
+    folder = tmp_path / "data"
+    with Server(content, len(content)) as served:
+        for _ in range(2):
+            assert dsprites_archive.obtain(folder, served.url, md5).read_bytes() == content
+        assert served.requests == 1
+
+
+@pytest.mark.parametrize("fault, error", [("truncated", OSError), ("wrong", ValueError)])
+def test_a_bad_download_leaves_nothing_behind(archive, tmp_path, fault, error):
+    content = archive[1].read_bytes()
+    md5 = hashlib.md5(content).hexdigest()
+    sent = content[:-1000] if fault == "truncated" else b"!" + content[1:]
+    with Server(sent, len(content)) as served, pytest.raises(error):
+        dsprites_archive.obtain(tmp_path / "data", served.url, md5)
+    assert [p.name for p in (tmp_path / "data").iterdir() if p.suffix != ".lock"] == []
+
+
+def test_a_wrong_archive_put_there_by_hand(archive, tmp_path, monkeypatch, caplog, sprites):
+    np.save(archive[1].parent / f"{sprites.key}.npy", sprites.packed.numpy())
+    with pytest.raises(ValueError, match="is not the official archive"):
+        dsprites.load("official", archive[1].parent)
+    assert dsprites.load("auto", archive[1].parent).key == sprites.key
+    assert "cannot be used" in caplog.text
+
+
+def test_auto_without_network_renders(sprites, tmp_path, monkeypatch):
+    np.save(tmp_path / f"{sprites.key}.npy", sprites.packed.numpy())
+    monkeypatch.setattr(dsprites, "any_host_answers", lambda urls: False)
+    assert dsprites.load("auto", tmp_path).key == sprites.key
+
+
+def test_official_archive_is_kept_as_a_subset(archive, tmp_path, monkeypatch):
+    folder = archive[1].parent
+    small = {name: range(min(2, size)) for name, size in AXES.items()}
+    monkeypatch.setattr(dsprites, "SUBSET", small)
+    monkeypatch.setattr(dsprites, "obtain", lambda folder: archive[1])
+    monkeypatch.setattr(dsprites, "read", lambda path, wanted: dsprites_archive.read(path, wanted, AXES))
+    made = dsprites.load("auto", folder)
+    assert made.key == "dsprites-official" and "verified" in made.source
+    archive[1].unlink()
+    dsprites.load.cache_clear()
+    assert torch.equal(dsprites.load("official", folder).packed, made.packed)

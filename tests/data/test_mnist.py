@@ -1,0 +1,208 @@
+"""Where the digits come from, how they are split, and the laws of the sequences that transform them."""
+
+import socket
+import struct
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from torchvision.datasets import MNIST
+
+from tvae_core.data import mnist
+from tvae_core.data import sequences as download
+from tvae_core.data.mnist import FACTORS, KINDS, DigitSequences
+from tvae_core.data.sequences import SPLITS
+from tvae_core.data.warps import DEGREES, HUES, SIZES, affine_frames, perspective_frames
+
+ROTATION, HUE, SCALE = range(3)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return mnist.load("offline")
+
+
+def sequences(digits, kind="single", split="test"):
+    return DigitSequences(digits, split, 1, kind)
+
+
+def drawn(digits, kind, n=200, seed=0):
+    chosen = sequences(digits, kind)
+    return chosen.batch(torch.arange(n), torch.Generator().manual_seed(seed))
+
+
+def closed_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def full_mnist(folder):
+    """torchvision's four files with 60,000 and 10,000 images, black but for the number in three bytes."""
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for prefix, n in (("train", 60_000), ("t10k", 10_000)):
+        images = np.zeros((n, 28 * 28), np.uint8)
+        images[:, :3] = np.arange(n)[:, None] // [1, 256, 65536] % 256
+        header = struct.pack(">IIII", 2051, n, 28, 28)
+        (raw / f"{prefix}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        labels = (np.arange(n) % 10).astype(np.uint8)
+        (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, n) + labels.tobytes())
+    return folder
+
+
+def assert_splits(digits, train, validation, test):
+    """Sizes; disjoint and complete; the test split the same for every seed, the others shuffled by numpy."""
+    parts = {name: digits.split(name, 3) for name in SPLITS}
+    assert [len(parts[name]) for name in SPLITS] == [train, validation, test]
+    assert torch.equal(torch.cat(list(parts.values())).sort().values, torch.arange(train + validation + test))
+    shuffled = np.random.RandomState(3).permutation(train + validation)
+    assert set(shuffled[:validation].tolist()) == set(parts["validation"].tolist())
+    for name in SPLITS:
+        assert torch.equal(digits.split(name, 3), parts[name])
+        assert torch.equal(digits.split(name, 4), parts[name]) == (name == "test")
+
+
+def test_the_offline_digits(digits):
+    assert digits.key == "mnist-5k" and digits.images.shape == (5000, 28, 28)
+    assert digits.images.max() == 255 and torch.bincount(digits.labels).tolist() == [500] * 10
+    assert_splits(digits, 4000, 500, 500)
+    ones, zeros = (digits.images[digits.labels == k].float().mean() for k in (1, 0))
+    assert ones < 0.6 * zeros  # labels belong to their images
+
+
+def test_full_mnist_from_a_folder_pointed_at_by_hand(tmp_path, monkeypatch):
+    monkeypatch.setattr(mnist, "any_host_answers", lambda urls: pytest.fail("asked the network"))
+    digits = mnist.load("auto", full_mnist(tmp_path))
+    assert digits.key == "mnist-70k" and "70,000" in digits.source
+    assert_splits(digits, 48_000, 12_000, 10_000)
+    number = (digits.images[:, 0, :3].int() * torch.tensor([1, 256, 65536])).sum(-1)
+    assert torch.equal(number, torch.cat([torch.arange(60_000), torch.arange(10_000)]))
+    assert torch.equal(digits.labels, number % 10)
+    assert mnist.load("official", tmp_path).key == "mnist-70k"
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_dead_network_costs_seconds(digits, tmp_path, monkeypatch, silent):
+    monkeypatch.setattr(mnist, "_small", lambda: digits)  # reading them costs seconds of its own
+    with socket.socket() as host:  # accepts a connection and never says a word
+        host.bind(("127.0.0.1", 0))
+        host.listen()
+        port = host.getsockname()[1] if silent else closed_port()
+        monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{port}/"])
+        began = time.monotonic()
+        assert mnist.load("auto", tmp_path).key == "mnist-5k"
+        assert time.monotonic() - began < 6
+        with pytest.raises(OSError, match="MNIST"):
+            mnist.load("official", tmp_path)
+    assert not (tmp_path / "MNIST").exists()
+    assert not list(tmp_path.glob("mnist-*"))
+
+
+def test_hosts_that_answer(monkeypatch):
+    dead = f"http://127.0.0.1:{closed_port()}/"
+
+    def reply(status):
+        with socket.socket() as host:
+            host.bind(("127.0.0.1", 0))
+            host.listen()
+            url = f"http://127.0.0.1:{host.getsockname()[1]}/"
+            monkeypatch.setattr(download, "PATIENCE", 2.0)
+
+            def serve():
+                connection, _ = host.accept()
+                with connection:
+                    connection.recv(1000)
+                    connection.sendall(f"HTTP/1.0 {status} x\r\nContent-Length: 0\r\n\r\n".encode())
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            found = download.any_host_answers([dead, url])
+            thread.join()
+            return found
+
+    assert [reply(status) for status in (200, 403, 503)] == [True, True, False]
+    assert not download.any_host_answers([dead])
+
+
+def test_unknown_names_are_refused(digits):
+    with pytest.raises(ValueError, match="did you mean 'official'"):
+        mnist.load("oficial")
+    with pytest.raises(ValueError, match="did you mean 'validation'"):
+        digits.split("validate", 0)
+    with pytest.raises(ValueError, match="did you mean 'perspective'"):
+        sequences(digits, "perspectives")
+
+
+def test_single_sequences_walk_one_factor(digits):
+    batch = drawn(digits, "single")
+    assert batch.x.shape == (200, 18, 3, 28, 28) and 0 <= batch.x.min() and batch.x.max() <= 1
+    assert set(batch.varied.tolist()) == {ROTATION, HUE, SCALE}
+    for factors, varied in zip(batch.factors, batch.varied, strict=True):
+        for f in range(3):
+            walk = (factors[0, f] + (f == varied) * torch.arange(18)) % 18
+            assert torch.equal(factors[:, f], walk)
+    for f in range(3):
+        assert set(batch.factors[:, 0, f].tolist()) == set(range(18))  # random starts, random fixed values
+    share = torch.bincount(drawn(digits, "single", 500).varied) / 500
+    assert (share - 1 / 3).abs().max() < 0.08
+
+
+@pytest.mark.parametrize("kind", ["dual", "perspective"])
+def test_angle_and_hue_walk_together(digits, kind):
+    batch = drawn(digits, kind, 60)
+    angle = batch.factors[..., ROTATION]
+    assert torch.equal(angle, (angle[:, :1] + torch.arange(18)) % 18)
+    assert torch.equal(batch.factors[..., HUE], angle) and len(set(angle[:, 0].tolist())) > 9
+    assert (batch.varied == ROTATION).all()
+    images = sequences(digits).images[:60].unsqueeze(1).float() / 255
+    degrees, hues = (torch.tensor(ladder)[angle] for ladder in (DEGREES, HUES))
+    if kind == "dual":
+        wanted = affine_frames(images, degrees, torch.ones_like(degrees), hues)
+    else:
+        wanted = perspective_frames(images, degrees, hues)
+    torch.testing.assert_close(batch.x, wanted)
+
+
+def test_grey_sequences_are_single_frames(digits):
+    batch = drawn(digits, "grey", 10)
+    assert batch.x.shape == (10, 1, 1, 28, 28)
+    assert torch.equal(batch.x[:, 0, 0], sequences(digits).images[:10].float() / 255)
+    assert torch.equal(batch.labels, digits.labels[digits.split("test", 1)[:10]])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_are_pure_functions_of_the_generator(digits, kind):
+    first = drawn(digits, kind, 20)
+    torch.manual_seed(123)
+    torch.rand(5)
+    again, other = drawn(digits, kind, 20), drawn(digits, kind, 20, seed=1)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert torch.equal(first.x, other.x) == (kind == "grey")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_frames_equal_frames_made_one_at_a_time(digits, kind):
+    batch, chosen = drawn(digits, kind, 4), sequences(digits, kind)
+    for i in range(4):
+        for frame in range(chosen.n_frames):
+            alone = chosen.frames(torch.tensor([i]), batch.factors[i : i + 1, frame : frame + 1])
+            torch.testing.assert_close(alone[0, 0], batch.x[i, frame], atol=1e-5, rtol=0)
+
+
+def test_the_frames_of_a_single_sequence_have_the_values_of_their_ladders(digits):
+    batch = drawn(digits, "single", 30)
+    images = sequences(digits).images[:30].unsqueeze(1).float() / 255
+    ladders = (torch.tensor(ladder) for ladder in (DEGREES, HUES, SIZES))
+    degrees, hues, scales = (ladder[batch.factors[..., f]] for f, ladder in enumerate(ladders))
+    torch.testing.assert_close(batch.x, affine_frames(images, degrees, scales, hues))
+    assert FACTORS == ("rotation", "hue", "scale")
+
+
+def test_sequences_without_a_generator_start_at_0_and_leave_the_rest_as_it_was(digits):
+    for varied, start in ((ROTATION, (0, 9, 10)), (HUE, (0, 0, 10)), (SCALE, (0, 9, 0))):
+        batch = sequences(digits).sequence(torch.arange(2), varied)
+        assert batch.factors[:, 0].tolist() == [list(start)] * 2
+        assert batch.factors[0, :, varied].tolist() == list(range(18))

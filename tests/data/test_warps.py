@@ -1,0 +1,143 @@
+"""The warps against kornia and against a literal loop over pixels, the sense of rotation, and the ladders."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from kornia.enhance import adjust_hue
+from kornia.geometry.transform import get_rotation_matrix2d, warp_affine
+
+from tvae_core.data.warps import (
+    DEGREES,
+    HUES,
+    SIZES,
+    affine_frames,
+    perspective_frames,
+    perspective_matrices,
+)
+
+CENTRE = 13.5
+SPEC_SCALES = "0.60 0.64 0.68 0.72 0.76 0.79 0.83 0.87 0.91 0.95 0.99 1.03 1.07 1.11 1.14 1.18 1.22 1.26"
+
+
+def noise(n=2):
+    return torch.rand(n, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+
+
+def with_kornia(images, degrees, scales, hues):
+    """Frames (B, S, 3, 28, 28) by kornia: warp about the centre, make red, turn the hue by h - 180."""
+    b, s = degrees.shape
+    many = images.repeat_interleave(s, 0)
+    centre = torch.full((b * s, 2), CENTRE)
+    m = get_rotation_matrix2d(centre, degrees.flatten(), scales.flatten().unsqueeze(1).expand(-1, 2))
+    warped = warp_affine(many, m, (28, 28), "bilinear", "zeros", align_corners=True)
+    red = torch.cat([warped, torch.zeros_like(warped), torch.zeros_like(warped)], 1)
+    return adjust_hue(red, torch.deg2rad(hues.flatten() - 180)).view(b, s, 3, 28, 28)
+
+
+def by_loop(image, degrees):
+    """One perspective frame (28, 28), pixel by pixel in float64, from the specification's matrices."""
+    w = h = 28
+    angle = math.radians(degrees)
+    cos, sin = math.cos(angle), math.sin(angle)
+    d = math.sqrt(w**2 + h**2)
+    f = d / (2 * sin) if sin != 0 else d
+    a1 = np.array([[1, 0, -w / 2], [0, 1, -h / 2], [0, 0, 1], [0, 0, 1]])
+    ry = np.array([[cos, 0, -sin, 0], [0, 1, 0, 0], [sin, 0, cos, 0], [0, 0, 0, 1]])
+    rz = np.array([[cos, -sin, 0, 0], [sin, cos, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    away = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, f], [0, 0, 0, 1]])
+    a2 = np.array([[f, 0, w / 2, 0], [0, f, h / 2, 0], [0, 0, 1, 0]])
+    inverse = np.linalg.inv(a2 @ away @ (np.eye(4) @ ry @ rz) @ a1)
+    padded = np.pad(image, 1)  # zeros outside
+    warped = np.zeros((h, w))
+    for row, column in itertools.product(range(h), range(w)):
+        x, y, scale = inverse @ (column, row, 1)
+        x, y = x / scale + 1, y / scale + 1
+        if 0 <= x < w + 1 and 0 <= y < h + 1:
+            i, j = int(y), int(x)
+            top = padded[i, j] * (j + 1 - x) + padded[i, j + 1] * (x - j)
+            bottom = padded[i + 1, j] * (j + 1 - x) + padded[i + 1, j + 1] * (x - j)
+            warped[row, column] = top * (i + 1 - y) + bottom * (y - i)
+    return warped
+
+
+def test_affine_frames_agree_with_kornia():
+    places = list(
+        itertools.product(range(18), repeat=2)
+    )  # every angle at every scale, every hue along the way
+    degrees = torch.tensor([[DEGREES[i] for i, _ in places]]).expand(2, -1)
+    scales = torch.tensor([[SIZES[j] for _, j in places]]).expand(2, -1)
+    hues = torch.tensor([[HUES[(i + j) % 18] for i, j in places]]).expand(2, -1)
+    frames = affine_frames(noise(), degrees, scales, hues)
+    assert frames.shape == (2, 324, 3, 28, 28) and 0 <= frames.min() and frames.max() <= 1
+    assert (frames - with_kornia(noise(), degrees, scales, hues)).abs().max() < 1e-4
+    for wrong in ((degrees + 1, scales, hues), (degrees, 1.01 * scales, hues), (degrees, scales, hues + 2)):
+        assert (frames - with_kornia(noise(), *wrong)).abs().max() > 1e-2
+
+
+def test_rotation_is_counter_clockwise_about_the_centre():
+    image = torch.zeros(1, 1, 28, 28)
+    image[..., 13:15, 22:24] = 1  # right of the centre
+    turned = affine_frames(image, torch.tensor([[90.0]]), torch.ones(1, 1), torch.tensor([[180.0]]))[0, 0, 0]
+    above = torch.zeros(28, 28)
+    above[4:6, 13:15] = 1
+    torch.testing.assert_close(turned, above, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("frames_of", [affine_frames, None])
+def test_hues(frames_of):
+    def frame(hue):
+        one = torch.zeros(1, 1)
+        if frames_of:
+            return frames_of(noise(1), one, one + 1, one + hue)[0, 0]
+        return perspective_frames(noise(1), one, one + hue)[0, 0]
+
+    grey, black = noise(1)[0, 0], torch.zeros(28, 28)
+    colours = {180: (1, 0, 0), 300: (0, 1, 0), 60: (0, 0, 1), 0: (0, 1, 1), 240: (1, 1, 0)}
+    for hue, mixture in colours.items():
+        wanted = torch.stack([grey if there else black for there in mixture])
+        torch.testing.assert_close(frame(hue), wanted, atol=1e-5, rtol=0)
+
+
+def test_perspective_frames_equal_the_loop():
+    image = noise(1)
+    hues = torch.full((1, 18), 180.0)
+    frames = perspective_frames(image, torch.tensor([DEGREES]), hues)[0, :, 0]
+    for frame, degrees in zip(frames, DEGREES, strict=True):
+        if degrees % 180:
+            wanted = torch.from_numpy(by_loop(image[0, 0].double().numpy(), degrees)).float()
+            torch.testing.assert_close(frame, wanted, atol=1e-3, rtol=0)
+            assert (frame - image[0, 0]).abs().max() > 0.1
+
+
+def test_perspective_of_0_is_the_image_and_of_180_that_of_181():
+    image, red = noise(1), torch.full((1, 3), 180.0)
+    still, half, more = perspective_frames(image, torch.tensor([[0.0, 180.0, 181.0]]), red)[0, :, 0]
+    torch.testing.assert_close(still, image[0, 0], atol=1e-5, rtol=0)
+    assert torch.equal(half, more) and not torch.allclose(half, still, atol=0.1)
+    torch.testing.assert_close(
+        half, torch.from_numpy(by_loop(image[0, 0].double().numpy(), 181)).float(), atol=1e-3, rtol=0
+    )
+    assert torch.equal(perspective_matrices(torch.tensor(0.0)), torch.eye(3, dtype=torch.float64))
+
+
+def test_perspective_needs_square_images():
+    with pytest.raises(ValueError, match="28×20"):
+        perspective_frames(torch.zeros(1, 1, 28, 20), torch.zeros(1, 1), torch.zeros(1, 1))
+
+
+def test_frames_of_a_batch_do_not_mix():
+    images, angles = noise(3), torch.tensor([[0.0, 40.0], [80.0, 120.0], [160.0, 200.0]])
+    together = affine_frames(images, angles, torch.ones(3, 2), angles)
+    for i, s in itertools.product(range(3), range(2)):
+        one = (slice(i, i + 1), slice(s, s + 1))
+        alone = affine_frames(images[i : i + 1], angles[one], torch.ones(1, 1), angles[one])
+        torch.testing.assert_close(alone[0, 0], together[i, s], atol=1e-6, rtol=0)
+
+
+def test_ladders():
+    assert DEGREES == HUES == tuple(range(0, 360, 20))
+    assert SIZES == tuple(float(value) for value in SPEC_SCALES.split())
+    assert HUES.index(180) == 9

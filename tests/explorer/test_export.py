@@ -1,0 +1,141 @@
+"""What is taken along: every format, the same for the same run, or one sentence and no file."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tvae_core.cli import main
+from tvae_core.experiments import EXPERIMENTS
+from tvae_core.explorer.export import FORMATS, Animation, export, page, save_page
+from tvae_core.explorer.pictures import (
+    cards,
+    film_of,
+    latent_frames,
+    latent_maps,
+    place,
+    roll_view,
+    seats_beside,
+)
+from tvae_core.explorer.pixels import pixels, sheet, signed, stage
+from tvae_core.explorer.scene import RollState, look
+from tvae_core.validation import parse_numbers
+
+EXP = EXPERIMENTS["tvae_Lpartial_mnist"].at_scale("smoke")
+
+
+@pytest.fixture(scope="module")
+def views():
+    model, sequences = EXP.build_model(0).eval(), EXP.build_sequences("test", 0)
+    scenes = [look(EXP, model, sequences.sequence(torch.tensor([i]), i), f"turn {i}") for i in (0, 1)]
+    return [RollState(scene, scene.reel()) for scene in scenes]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_every_format_is_written_whole_and_reads_back(views, suffix, tmp_path):
+    path = export(Animation("two & two", views), tmp_path / f"roll{suffix}", 2.25)
+    assert [file.name for file in tmp_path.iterdir()] == [f"roll{suffix}"]
+    content = path.read_bytes()
+    if suffix in (".gif", ".png"):
+        with Image.open(io.BytesIO(content)) as image:
+            assert getattr(image, "n_frames", 1) == (72 if suffix == ".gif" else 1)
+    if suffix == ".mp4":
+        assert content[4:8] == b"ftyp"
+    else:
+        assert export(Animation("two & two", views), tmp_path / f"roll{suffix}", 2.25).read_bytes() == content
+
+
+def test_an_animation_keeps_the_colours_of_all_its_frames(views, tmp_path):
+    path = export(Animation("two & two", views), tmp_path / "roll.gif")
+    steps = len(views[0].scene.shifts)
+    with Image.open(path) as image:
+        for step in range(0, steps, 6):
+            image.seek(step)
+            shown, true = (np.asarray(i.convert("RGB"), dtype=int) for i in (image, cards(views, step)))
+            inside = true.max(2) - true.min(2) > 60  # coloured pixels
+            assert np.abs(shown - true)[inside].mean() < 20
+
+
+def test_a_page_holds_all_it_shows(views, tmp_path):
+    text = page([Animation("two & two", views)], "Rolls")
+    assert "two &amp; two" in text and text.count("data:image/png;base64,") == 4
+    assert "http" not in text.replace("http-equiv", "") and len(text) < 10e6
+    save_page([Animation("two & two", views)], tmp_path, "fig", "Rolls")
+    assert (tmp_path / "fig.html").read_text(encoding="utf-8") == text
+
+
+def test_another_suffix_is_refused(views, tmp_path):
+    with pytest.raises(ValueError, match=r"suffix '\.gf' is not one of \.html, .*; did you mean '\.gif'"):
+        export(Animation("", views), tmp_path / "roll.gf")
+    with pytest.raises(ValueError, match=r"roll 0\.1 is not one of"):
+        export(Animation("", views), tmp_path / "roll.png", 0.1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["--out", "roll.jpg"], "suffix '.jpg' is not one of .html, .gif, .png, .mp4"),
+        (["--out", "roll.gif", "--images", "1,b"], "images '1,b' is not a list of whole numbers"),
+        (["--out", "roll.gif", "--capsules", "5-3"], "capsules '5-3' is not a list of whole numbers"),
+    ],
+)
+def test_the_command_refuses_in_one_sentence(words, sentence, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "--name", "tvae_Lpartial_mnist", "--scale", "smoke", *words]) == 2
+    assert sentence in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lists_of_numbers():
+    assert parse_numbers("0, 3-5,3", "capsules") == [0, 3, 4, 5]
+    for wrong in ("", "a", "1-", "-1", "2-1", "1,,2"):
+        with pytest.raises(ValueError, match="capsules"):
+            parse_numbers(wrong, "capsules")
+
+
+def test_a_sheet_is_its_frames_side_by_side(views):
+    frames = views[0].scene.frames
+    whole = np.asarray(sheet(frames))
+    assert whole.shape == (28, 28 * 18, 3)
+    assert np.array_equal(whole[:, 28 * 5 : 28 * 6], pixels(frames[5]))
+    assert np.array_equal(pixels(frames[5], 3)[::3, ::3], pixels(frames[5]))
+
+
+def test_pictures_change_with_the_roll_and_keep_their_size(views):
+    for draw in (roll_view, lambda v: stage(seats_beside([v, views[1].at(v.shift)]))):
+        first, again, moved = (draw(views[0].at(shift)) for shift in (0.0, 0.0, 2.25))
+        assert first.tobytes() == again.tobytes() != moved.tobytes() and first.size == moved.size
+    assert cards(views, 0).size == cards(views, 71).size
+
+
+def test_a_film_is_drawn_once_and_its_playhead_moves(views):
+    film, at = film_of(views[:1]), place(views[0].at(2.25))
+    assert film_of([views[0].at(2.25)]) is film and film_of(views) is not film
+    assert film_of([views[0].moving([0])]) is not film
+    glass = film.playhead(at).convert("RGBA")
+    whole = Image.alpha_composite(film.still.convert("RGBA"), glass).convert("RGB")
+    assert whole.tobytes() == film.at(at).tobytes() != film.still.tobytes()
+    assert film.playhead(at + 0.25).tobytes() != film.playhead(at).tobytes()
+
+
+def test_the_maps_show_the_picked_unit(views):
+    view = views[0].at(2.0)
+    maps = latent_maps(view, view.t, (3, 7))
+    assert [chart.picked for chart in maps] == [(3, 7), (3, 7), (3, 7), (view.frame, 7)]
+    assert torch.equal(maps[2].values, view.scene.v[view.frame])
+    edited = view.t.clone()
+    edited[3, 7] += 5
+    assert latent_frames(view, edited).tobytes() != latent_frames(view).tobytes()
+    assert latent_frames(view, view.t).tobytes() == latent_frames(view).tobytes()
+
+
+def test_rolls_are_written_with_a_real_minus():
+    assert [signed(-2.25, 2), signed(0.0, 2), signed(3.0), signed(-0.001, 2)] == [
+        "−2.25",
+        "0.00",
+        "+3",
+        "0.00",
+    ]

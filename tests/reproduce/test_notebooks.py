@@ -1,0 +1,339 @@
+"""The notebooks as they are stored: calls alone, seconds to run, nothing that differs between two runs."""
+
+import ast
+import copy
+import io
+import json
+import re
+import subprocess
+import sys
+import tokenize
+from pathlib import Path
+
+import nbformat
+import nbformat.v4 as nb
+import pytest
+
+from tvae_core.experiments import EXPERIMENTS, label, read_experiment
+from tvae_core.reproduce.notebooks import Notebook, notebooks, reproducible
+from tvae_core.reproduce.refresh import main as refresh
+from tvae_core.reproduce.refresh import strip
+
+NOTEBOOKS = notebooks()
+TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list[str]": list, "list[int]": list}
+ELSEWHERE = re.compile(r"""(?:^|[\s'"(=\[])(?:/|~/|[A-Z]:\\)\w""", re.MULTILINE)  # an absolute path
+EXPERIMENT = re.compile(r"(?:tvae|bubbles|nontvae)_")
+
+
+def source(cell) -> str:
+    return "".join(cell["source"])
+
+
+def code_cells(notebook) -> list:
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def in_code(notebook, kind) -> list:
+    return [
+        n for cell in code_cells(notebook) for n in ast.walk(ast.parse(source(cell))) if isinstance(n, kind)
+    ]
+
+
+def tagged(notebook, tag) -> list:
+    return [cell for cell in notebook["cells"] if tag in cell["metadata"].get("tags", [])]
+
+
+def no_code_lives_here(notebook):
+    assert not in_code(notebook, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda)
+
+
+def parameters_are_typed_and_explained(notebook):
+    """One cell of typed literals; all but `experiments` carry the reason or the choice as a comment."""
+    (cell,) = tagged(notebook, "parameters")
+    tokens = tokenize.generate_tokens(io.StringIO(source(cell)).readline)
+    comments = [token.start[0] for token in tokens if token.type == tokenize.COMMENT]
+    for node in ast.parse(source(cell)).body:
+        assert isinstance(node, ast.AnnAssign), ast.unparse(node)
+        value, name = ast.literal_eval(node.value), node.target.id
+        kind = ast.unparse(node.annotation)
+        assert isinstance(value, TYPES[kind]), name
+        if isinstance(value, list):
+            assert all(isinstance(item, TYPES[kind[5:-1]]) for item in value), name
+        assert name == "experiments" or any(node.lineno <= line <= node.end_lineno for line in comments), name
+
+
+def makes_nothing(notebook) -> bool:
+    (cell,) = tagged(notebook, "parameters")
+    return "files: list[str] = []" in source(cell)
+
+
+def stored_scale_is_smoke(notebook):
+    """So that storing and checking it takes seconds; what makes nothing is for whoever opens it: quick."""
+    (cell,) = tagged(notebook, "parameters")
+    scale = "quick" if makes_nothing(notebook) else "smoke"
+    assert f'scale: str = "{scale}"' in source(cell)
+    assert notebook["cells"].index(cell) < 3  # title, imports
+
+
+def outputs_are_the_same_everywhere(notebook):
+    assert "widgets" not in notebook["metadata"]
+    for cell in code_cells(notebook):
+        for output in cell["outputs"]:
+            assert output["output_type"] != "error" and output.get("name") != "stderr"
+            assert set(output.get("data", {})) <= {"text/plain", "text/markdown"}
+            assert not output.get("metadata")
+            text = ["".join(part) for part in [output.get("text", ""), *output.get("data", {}).values()]]
+            assert not any(map(ELSEWHERE.search, text)), text
+        assert not (cell["outputs"] and "nbval-ignore-output" in cell["metadata"].get("tags", []))
+
+
+def numbers_are_stored_to_compare_with(notebook):
+    """What nbval runs is only compared where something was stored; every print counts."""
+    count = len(code_cells(notebook))
+    for cell in code_cells(notebook):
+        ignored = "nbval-ignore-output" in cell["metadata"].get("tags", [])
+        if "print(" in source(cell) and not ignored:
+            text = "".join("".join(output.get("text", "")) for output in cell["outputs"])
+            assert re.search(r"\d", text), source(cell)
+    assert any("print(" in source(cell) for cell in code_cells(notebook))
+    assert [cell["execution_count"] for cell in code_cells(notebook)] == list(range(1, count + 1))
+
+
+def title_names_an_item(notebook):
+    """`# ITEM: what it shows`: run_all.sh and the report go by it."""
+    first, *_ = source(notebook["cells"][0]).splitlines()
+    assert re.fullmatch(r"# [A-Z][^:]*: \S.*", first), first
+
+
+def experiments_exist(notebook):
+    words = [node.value for node in in_code(notebook, ast.Constant) if isinstance(node.value, str)]
+    named = {word for word in words if EXPERIMENT.match(word)}
+    assert named
+    for word in named:  # the sixteen, or variants of them
+        read_experiment(word, "smoke")
+
+
+def words_of(text: ast.expr) -> list[str]:
+    """What a string says in any case, whatever stands in the braces of an f-string."""
+    parts = text.values if isinstance(text, ast.JoinedStr) else [text]
+    return "{}".join(p.value for p in parts if isinstance(p, ast.Constant)).split()
+
+
+def figures_are_told_in_words(notebook):
+    """Every `save` has its alternative text; several figures only where `files` lists what is made.
+
+    A notebook without figure says so: its `files` is empty.
+    """
+    calls = [call for call in in_code(notebook, ast.Call) if ast.unparse(call.func) == "save"]
+    saves = [call for call in calls if call.keywords]  # style.save; the explorer's is a button
+    if makes_nothing(notebook):
+        assert not saves
+        return
+    (cell,) = tagged(notebook, "parameters")
+    for call in saves:
+        given = {keyword.arg: keyword.value for keyword in call.keywords}
+        assert len(words_of(given["alt"])) >= 10 and "shows" in given
+    assert len(saves) == 1 or (saves and "files: list[str]" in source(cell))
+
+
+PAPER = [
+    *(f"Figure {n}" for n in (1, 2, 3, 4, 6)),
+    *("Figures 7–21", "Figure 22", "Figure 23", "Table 1", "Table 2", "Table 5"),
+    *("Appendix C", "Samples from the prior"),
+]
+
+
+def test_every_item_of_the_paper_has_a_notebook_in_its_order():
+    items = [notebook.item for notebook in NOTEBOOKS.values()]
+    assert [item for item in items if item in PAPER] == PAPER
+    assert len(set(items)) == len(items)
+
+
+def test_the_explorer_alone_makes_nothing():
+    assert set(NOTEBOOKS) - set(reproducible()) == {"explore"}
+
+
+LAWS = [
+    no_code_lives_here,
+    parameters_are_typed_and_explained,
+    stored_scale_is_smoke,
+    outputs_are_the_same_everywhere,
+    numbers_are_stored_to_compare_with,
+    experiments_exist,
+    figures_are_told_in_words,
+    title_names_an_item,
+]
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_every_notebook(name, law):
+    law(json.loads(NOTEBOOKS[name].path.read_text()))
+
+
+def change(what, old, new):
+    """Replace a text in the code, or in what was printed."""
+
+    def planted(notebook):
+        for cell in code_cells(notebook):
+            if what == "code":
+                cell["source"] = source(cell).replace(old, new)
+            for output in cell["outputs"] if what == "output" else []:
+                output["text"] = "".join(output.get("text", "")).replace(old, new)
+
+    return planted
+
+
+def output(**content):
+    return lambda notebook: code_cells(notebook)[-1]["outputs"].append(content)
+
+
+PLANTED = [
+    (no_code_lives_here, change("code", "drawn =", "def f():\n    pass\ndrawn =")),
+    (no_code_lives_here, change("code", "drawn =", "class F: pass\ndrawn =")),
+    (parameters_are_typed_and_explained, change("code", "device: str =", "device =")),
+    (parameters_are_typed_and_explained, change("code", 'device: str = "auto"', "device: str = 1")),
+    (parameters_are_typed_and_explained, change("code", 'device: str = "auto"', "device: str = scale")),
+    (parameters_are_typed_and_explained, change("code", "  # not used, as nothing is trained", "")),
+    (parameters_are_typed_and_explained, change("code", '"bubbles_mnist",', "3,")),
+    (stored_scale_is_smoke, change("code", '"smoke"', '"quick"')),
+    (figures_are_told_in_words, change("code", "device: str", "files: list[str] = []\ndevice: str")),
+    (outputs_are_the_same_everywhere, output(output_type="stream", name="stderr", text="100%")),
+    (outputs_are_the_same_everywhere, output(output_type="display_data", data={"image/png": "iVBOR"})),
+    (outputs_are_the_same_everywhere, output(output_type="error", ename="E", evalue="", traceback=[])),
+    (outputs_are_the_same_everywhere, change("output", "15 terms", "/home/me/runs")),
+    (outputs_are_the_same_everywhere, lambda notebook: notebook["metadata"].update(widgets={})),
+    (numbers_are_stored_to_compare_with, lambda notebook: code_cells(notebook)[-1].update(outputs=[])),
+    (
+        numbers_are_stored_to_compare_with,
+        lambda notebook: code_cells(notebook)[2].update(execution_count=None),
+    ),
+    (experiments_exist, change("code", "tvae_Lhalf_mnist", "tvae_Lfull_mnist")),
+    (figures_are_told_in_words, change("code", "alt=", "alt='Four grids', said=")),
+    (figures_are_told_in_words, change("code", "shows=", "about=")),
+    (figures_are_told_in_words, change("code", "alt=", "alt=f'Four {drawn}', said=")),
+    (
+        figures_are_told_in_words,
+        change(
+            "code", "save(", "save(alt='one two three four five six seven eight nine ten', shows='')\nsave("
+        ),
+    ),
+    (experiments_exist, change("code", '"bubbles_mnist"', '"bubbles_mnist n_of_diag=2"')),
+]
+
+
+@pytest.mark.parametrize("law, plant", PLANTED)
+def test_every_law_can_be_broken(law, plant):
+    notebook = json.loads(NOTEBOOKS["fig2"].path.read_text())
+    law(notebook)
+    plant(notebook)
+    with pytest.raises((AssertionError, ValueError)):
+        law(notebook)
+
+
+def test_one_figure_for_each_model_of_figures_7_to_21():
+    notebook = NOTEBOOKS["fig7_21"]
+    models = [exp.name for exp in EXPERIMENTS.values() if re.search("Table [12]", exp.shows)]
+    assert sorted(notebook.experiments({})) == sorted(models)
+    names = [f"fig7_21_{label(read_experiment(text, 'smoke'))}" for text in notebook.experiments({})]
+    assert notebook.parameters["files"] == [
+        f"{name}.{kind}" for name in names for kind in ("png", "pdf", "html")
+    ]
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_what_is_stored_is_stripped(name):
+    stored = nbformat.read(NOTEBOOKS[name].path, nbformat.NO_CONVERT)
+    nbformat.validate(stored)
+    assert strip(copy.deepcopy(stored)) == stored
+
+
+def test_strip_keeps_text_and_nothing_else():
+    picture = {"text/plain": "<Figure>", "image/png": "iVBOR", "text/markdown": "**1**", "text/html": "<b>"}
+    widget = {"text/plain": "  0%| | 0/20", "application/vnd.jupyter.widget-view+json": {"model_id": "1"}}
+    outputs = [
+        nb.new_output("stream", name="stdout", text="12 terms\n"),
+        nb.new_output("stream", name="stderr", text="a warning"),
+        nb.new_output("display_data", picture, metadata={"image/png": {"width": 3}}),
+        nb.new_output("display_data", widget),
+        nb.new_output("display_data", {"image/png": "iVBOR"}),
+        nb.new_output("execute_result", {"text/plain": "3"}, execution_count=7),
+    ]
+    times = {"execution": {"iopub.execute_input": "2021"}, "collapsed": True}
+    seen = nb.new_code_cell("f()", outputs=outputs, execution_count=7, metadata=times)
+    tags = {"tags": ["nbval-ignore-output"], **times}
+    unseen = nb.new_code_cell("g()", outputs=copy.deepcopy(outputs), metadata=tags)
+    words = nb.new_markdown_cell("# Title", metadata=times)
+    kernel = {
+        "widgets": {"state": {}},
+        "kernelspec": {"name": "mine", "display_name": "Mine"},
+        "papermill": {"duration": 3},
+    }
+    stripped = strip(nb.new_notebook(cells=[words, seen, unseen], metadata=kernel))
+    assert set(stripped.metadata) == {"kernelspec", "language_info"}
+    assert stripped.metadata.kernelspec.name == "python3"
+    assert [cell.metadata for cell in stripped.cells] == [{}, {}, {"tags": ["nbval-ignore-output"]}]
+    assert [cell.execution_count for cell in stripped.cells[1:]] == [1, 2]
+    kept = {"text/plain": "<Figure>", "text/markdown": "**1**"}
+    text, shown, result = stripped.cells[1].outputs
+    assert (text.text, shown.data, result.data) == ("12 terms\n", kept, {"text/plain": "3"})
+    assert (result.execution_count, shown.metadata, stripped.cells[2].outputs) == (1, {}, [])
+    assert [cell.source for cell in stripped.cells] == ["# Title", "f()", "g()"]
+    nbformat.validate(stripped)
+
+
+def stored(folder, code) -> Notebook:
+    cells = [nb.new_markdown_cell("Words\n# A title\n# No title")]
+    cells += [nb.new_code_cell(code, metadata={"tags": ["parameters"]})] if code else []
+    nbformat.write(nb.new_notebook(cells=cells), folder / "one.ipynb")
+    return notebooks(folder)["one"]
+
+
+def test_a_notebook_says_what_it_needs(tmp_path):
+    one = stored(tmp_path, 'experiments: list[str] = ["a"]\nsteps = 3\nfiles: list[str] = ["x.csv"]')
+    assert (one.name, one.title) == ("one", "A title")
+    assert one.parameters == {"experiments": ["a"], "steps": 3, "files": ["x.csv"]}
+    assert one.experiments({}) == ["a"] and one.experiments({"experiments": ["b"]}) == ["b"]
+    assert [path.name for path in one.figures("quick")] == ["x.csv"]
+    assert {path.parent.name for path in one.outputs("quick")} == {"quick"}
+    bare = stored(tmp_path, "")
+    assert bare.parameters == {} and bare.experiments({}) == []
+    assert [path.name for path in bare.figures("quick")] == ["one.png", "one.pdf"]
+    assert Path(one.attempt("quick")) != one.executed("quick")
+
+
+@pytest.mark.parametrize(
+    "code", ["steps = f()", "steps: int = a", "import os", "a.b = 1", "print(1)", "n: int"]
+)
+def test_what_is_no_parameter_is_refused(code, tmp_path):
+    with pytest.raises(ValueError, match=r"one\.ipynb: .*is no parameter"):
+        _ = stored(tmp_path, code).parameters
+
+
+def planted_notebook(path: Path) -> None:
+    """A number that is compared, a time that is not, and a picture."""
+    picture = (
+        "from IPython.display import Image\nImage(b'\\x89PNG' + str(time.time()).encode(), format='png')"
+    )
+    cells = [
+        nb.new_code_cell("import time\nprint(6 * 7, 'terms')"),
+        nb.new_code_cell("print(time.time())", metadata={"tags": ["nbval-ignore-output"]}),
+        nb.new_code_cell(picture),
+    ]
+    nbformat.write(nb.new_notebook(cells=cells), path)
+
+
+def test_nbval_compares_numbers_and_neither_pictures_nor_times(tmp_path, monkeypatch):
+    one = {"one": Notebook(tmp_path / "one.ipynb")}
+    monkeypatch.setattr("tvae_core.reproduce.refresh.notebooks", lambda: one)
+    planted_notebook(tmp_path / "one.ipynb")
+    refresh(["one"])
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--nbval", "one.ipynb"]
+    run = {"cwd": tmp_path, "capture_output": True, "text": True}
+    same = subprocess.run(command, **run)
+    assert same.returncode == 0 and "3 passed" in same.stdout, same.stdout
+    stored = (tmp_path / "one.ipynb").read_text()
+    (tmp_path / "one.ipynb").write_text(stored.replace("42 terms", "43 terms"))
+    changed = subprocess.run(command, **run)
+    assert changed.returncode == 1 and "1 failed, 2 passed" in changed.stdout, changed.stdout
+    assert "43 terms" in changed.stdout

@@ -1,0 +1,311 @@
+"""The report: whole in one file, true to what lies on disk, readable by everybody; and what users enter."""
+
+import base64
+import io
+import itertools
+import json
+import re
+from html.parser import HTMLParser
+
+import nbformat
+import nbformat.v4 as nb
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from tvae_core.plotting.style import save
+from tvae_core.plotting.tables import Column, Row, comma_separated, number
+from tvae_core.reproduce import report as room
+from tvae_core.reproduce import status as status_room
+from tvae_core.reproduce.execute import execute
+from tvae_core.reproduce.notebook_text import read_article
+from tvae_core.reproduce.notebooks import RECORD, Notebook, notebooks
+from tvae_core.reproduce.reference import read_reference
+from tvae_core.reproduce.report import report
+from tvae_core.reproduce.status import input_digests, status
+
+SAID = '<b>"bold" & wide</b>'
+PARAMETERS = (
+    'experiments: list[str] = ["a"]\nseeds: list[int] = []\nfiles: list[str] = ["t.png", "t.pdf", "t.csv"]'
+)
+COLUMNS = (Column("e_eq", "E_eq ↓", "L1", 0), Column("nll", "nll ↓", "nats", 1))
+ROWS = [
+    Row("TVAE", [[1000.0, 1010.0], [5.25, 5.35]], False, [(990.0, 1020.0), None], "tvae_a"),
+    Row("untrained", [[900.0, 910.0], [None, None]], True, [(890.0, 920.0), None], "tvae_a"),
+    Row("chance level", [[13271.0] * 2, [7.0] * 2], True),
+]
+
+
+class Page(HTMLParser):
+    """Every start tag with its attributes, and the headings in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def of(self, *names):
+        return [attributes for tag, attributes in self.tags if tag in names]
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A figure, a table and a notebook that was never run, at a scale; the folder of all of it."""
+    for module in ("reproduce.notebooks", "reproduce.report", "reproduce.status"):
+        for name, value in (
+            ("HOME", tmp_path),
+            ("FIGURES", tmp_path / "figures"),
+            ("RUNS", tmp_path / "runs"),
+        ):
+            monkeypatch.setattr(f"tvae_core.{module}.{name}", value, raising=False)
+    monkeypatch.setattr(status_room, "LIBRARY", [])
+    for seed in (1, 2):
+        folder = tmp_path / "runs" / f"a-{seed}"
+        folder.mkdir(parents=True)
+        (folder / "results.json").write_text("{}")
+        about = {
+            "data": "a few digits",
+            "device": "a CPU",
+            "commit": "abc",
+            "seconds": 90.0,
+            "peak_memory": 2_000_000_000,
+        }
+        (folder / "provenance.json").write_text(json.dumps(about))
+    (tmp_path / "source").mkdir()
+    for name, title in (
+        ("fig1", "Figure 1: never run"),
+        ("fig9", "Figure 9: a sheet"),
+        ("t", "Table 3: numbers"),
+    ):
+        cells = [nb.new_markdown_cell(f"# {title}\n\nThe lead of {name}.")]
+        if name == "t":
+            cells.append(nb.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}))
+        nbformat.write(nb.new_notebook(cells=cells), tmp_path / "source" / f"{name}.ipynb")
+    found = notebooks(tmp_path / "source")
+    pretend(found["fig9"], {}, {})
+    pretend(found["t"], {"a-1": ["tvae_a", 1], "a-2": ["tvae_a", 2]}, {"seeds": [1, 2], "steps": "a b"})
+    made = tmp_path / "figures" / "smoke"
+    save(Figure(figsize=(2, 1)), made, "fig9", alt=f"A sheet {SAID}", shows=f"Nothing {SAID}")
+    save(Figure(figsize=(2, 1)), made, "t", alt="A table as a picture", shows="What the table shows")
+    (made / "t.csv").write_text(comma_separated(COLUMNS, ROWS))
+    return tmp_path
+
+
+def pretend(notebook: Notebook, runs, parameters) -> None:
+    """Leave what executing a notebook would have left."""
+    figure = {"image/png": "iVBOR", "text/plain": "<Figure>"}
+    shown = [
+        nb.new_output("display_data", {"text/markdown": text}) for text in ("| a |\n|---|\n| 1 |", "*Said*")
+    ]
+    cells = [
+        *nbformat.read(notebook.path, 4).cells,
+        nb.new_code_cell("draw()", outputs=[nb.new_output("display_data", figure)]),
+        nb.new_code_cell("print(7)", outputs=[nb.new_output("stream", name="stdout", text="seven < 8\n")]),
+        nb.new_markdown_cell("## To end with"),
+        nb.new_code_cell("say()", outputs=shown),
+    ]
+    record = {
+        "runs": runs,
+        "input_digests": input_digests(notebook.path, runs),
+        "peak_memory": 500_000_000,
+        "commit": None,
+    }
+    record |= {"system": "Linux", "python": "3.13", "versions": {"torch": "2.0"}}
+    said = {RECORD: record, "papermill": {"parameters": parameters, "duration": 30.0}}
+    notebook.executed("smoke").parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nb.new_notebook(cells=cells, metadata=said), notebook.executed("smoke"))
+
+
+def page_of(home, reference=None, noted=None) -> Page:
+    path = report("smoke", notebooks(home / "source").values(), reference or {}, noted or {})
+    return Page(path.read_text())
+
+
+def test_it_holds_all_that_it_shows(home):
+    page = page_of(home)
+    assert not page.of("link", "object", "embed", "base")
+    assert not any("src" in script for script in page.of("script"))
+    assert all(image["src"].startswith("data:image/webp;base64,") for image in page.of("img"))
+    links = {link["href"] for link in page.of("a") if "href" in link}
+    away = {link for link in links if re.match(r"\w+:", link)}
+    assert away == {"https://arxiv.org/abs/2109.01394"}  # to be followed, not loaded
+    folder = home / "figures" / "smoke"
+    assert all((folder / link).is_file() for link in links - away if not link.startswith("#"))
+    text = (folder / "report.html").read_text()
+    assert "url(" not in text and "@import" not in text and str(home) not in text
+
+
+def test_it_can_be_read_by_everybody(home):
+    page = page_of(home)
+    assert [tag["lang"] for tag in page.of("html")] == ["en"] and len(page.of("main")) == len(
+        page.of("h1")
+    ) == 1
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1 and all(b - a <= 1 for a, b in itertools.pairwise(levels))
+    assert [image["alt"] for image in page.of("img")] == [f"A sheet {SAID}"]
+    assert all(tag.get("scope") in ("col", "row") for tag in page.of("th"))
+    names = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(set(names)) == len(names)
+    inside = {link["href"][1:] for link in page.of("a") if link.get("href", "").startswith("#")}
+    pointed = [a[key] for _, a in page.tags for key in ("aria-labelledby", "aria-describedby") if key in a]
+    assert inside | set(pointed) <= set(names) and {"fig1", "fig9", "t"} <= inside
+    assert all("tabindex" in attributes for attributes in page.of("pre"))
+
+
+def test_every_item_says_what_it_was_made_from(home):
+    text = "".join(page_of(home).text)
+    contents, fig1, fig9, table = re.split(r"Figure 1 Never run|Figure 9 A sheet|Table 3 Numbers", text)
+    assert "● 2 made" in contents and "○ 1 missing" in contents
+    assert "./run_all.sh --scale smoke --only fig1" in fig1 and "Peak memory" not in fig1
+    assert (
+        f"Nothing {SAID}" in fig9 and "nothing is trained" in fig9 and "0.5 minutes for the notebook" in fig9
+    )
+    assert "The lead of fig9." in fig9 and "seven < 8" in fig9 and "Said" in fig9
+    assert "./run_all.sh --scale smoke --only t --seeds 1,2 --set 'steps=a b'" in table
+    assert "tvae_a (seeds 1, 2)" in table and "a few digits" in table and "a CPU; commit abc" in table
+    assert "0.5 minutes for the notebook, 3.0 for training 2 runs" in table
+    assert "0.5 GB for the notebook, 2.0 GB for training" in table and "torch 2.0" in table
+    assert "What the table shows" in table and "Reference values: none entered" in table
+
+
+def test_a_table_is_a_table(home):
+    page = page_of(home)
+    text = "".join(page.text)
+    assert len(page.of("img")) == 1  # the table's picture is left out
+    assert "1,005\xb1 7[990; 1,020]".replace("\xb1", "± ").replace("±  ", "± ") in text.replace("\n", "")
+    assert "5.30± 0.07" not in text and "5.3± 0.1" in text.replace("\n", "")
+    assert "13,271" in text and "[890" not in text
+
+
+def test_reference_values_stand_beside_what_was_measured(home):
+    text = "".join(page_of(home, {("tvae_a", "e_eq"): 1200.0}).text)
+    assert re.search(r"1,005± 7\[990; 1,020\]\s+1,200\s*−195", text)
+    assert "none entered" not in text and text.count("1,200") == 1
+    above = "".join(page_of(home, {("tvae_a", "nll"): 5.0, ("tvae_b", "e_eq"): 1.0}).text)
+    assert re.search(r"5\.3± 0\.1\s+5\.0\s*\+0\.3", above)
+
+
+def test_it_is_written_when_something_changed(home):
+    page_of(home)
+    path = home / "figures" / "smoke" / "report.html"
+    before = path.stat().st_mtime_ns, path.read_bytes()
+    page_of(home)
+    assert (path.stat().st_mtime_ns, path.read_bytes()) == before
+    page_of(home, noted={"fig1": "training failed"})
+    assert "○ missing</b>: training failed" in path.read_text()
+
+
+def test_a_picture_on_the_page_is_the_one_on_disk(home):
+    (image,) = page_of(home).of("img")
+    shown = base64.b64decode(image["src"].partition(",")[2])
+    with Image.open(home / "figures" / "smoke" / "fig9.png") as kept, Image.open(io.BytesIO(shown)) as small:
+        assert small.size == kept.size
+        difference = np.asarray(kept.convert("RGB"), float) - np.asarray(small.convert("RGB"), float)
+    assert np.abs(difference).mean() < 3 and difference.size
+
+
+def test_a_page_beside_a_figure_is_its_slider(home):
+    (home / "figures" / "smoke" / "fig9.html").write_text('<script>let a = "1"</script>')
+    (frame,) = page_of(home).of("iframe")
+    assert frame["srcdoc"] == '<script>let a = "1"</script>' and frame["sandbox"] == "allow-scripts"
+    assert frame["title"]
+
+
+def test_status_follows_the_contents_of_files(home):
+    found = notebooks(home / "source")
+    assert {n.name: status(n, "smoke").word for n in found.values()} == {
+        "fig1": "missing",
+        "fig9": "made",
+        "t": "made",
+    }
+    found["t"].path.touch()
+    assert status(found["t"], "smoke").word == "made"
+    (home / "runs" / "a-1" / "results.json").write_text("[]")
+    assert status(found["t"], "smoke") == ("stale", "a run changed since")
+    found["fig9"].path.write_text(found["fig9"].path.read_text() + " ")
+    assert status(found["fig9"], "smoke") == ("stale", "the notebook changed since")
+    (home / "figures" / "smoke" / "fig9.pdf").unlink()
+    assert status(found["fig9"], "smoke") == ("missing", "without fig9.pdf")
+
+
+def test_a_failed_or_interrupted_attempt_is_told_apart(home):
+    fig1 = notebooks(home / "source")["fig1"]
+    attempt = fig1.attempt("smoke")
+    attempt.parent.mkdir(parents=True)
+    for content, word in (('{"metadata": {"papermill": {"exception": true}}}', "failed"), ("{", "missing")):
+        attempt.write_text(content)
+        assert status(fig1, "smoke").word == word
+    attempt.with_suffix(".log").write_text("Traceback\nLookupError: why\n")
+    attempt.write_text('{"metadata": {"papermill": {"exception": true}}}')
+    assert status(fig1, "smoke") == ("failed", "LookupError: why")
+    assert "✕ 1 failed" in "".join(page_of(home).text)
+
+
+def test_an_executed_notebook_says_what_it_was_made_from(home):
+    source = home / "source" / "fig9.ipynb"
+    cell = nb.new_code_cell("steps: int = 1  # so many", metadata={"tags": ["parameters"]})
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nb.new_notebook(cells=[cell, nb.new_code_cell("print(steps)")], metadata=kernel), source)
+    notebook = Notebook(source)
+    execute(source, notebook.executed("smoke"), {"steps": 5}, {"a-1": ["tvae_a", 1]})
+    record = notebook.record("smoke")
+    assert record["parameters"] == {"steps": 5} and record["runs"] == {"a-1": ["tvae_a", 1]}
+    assert record["seconds"] > 0 and record["peak_memory"] > 1e7 and record["versions"]["torch"]
+    assert record["input_digests"] == input_digests(source, ["a-1"]) != input_digests(source, [])
+    assert (
+        "<pre" in read_article(notebook.executed("smoke")).lead and status(notebook, "smoke").word == "made"
+    )
+
+
+EXPERIMENTS, MEASURES = ["nontvae_mnist", "bubbles_mnist"], ["e_eq", "capcorr_first/x"]
+
+
+def test_a_reference_reads_back(tmp_path):
+    path = tmp_path / "reference.csv"
+    assert read_reference(EXPERIMENTS, MEASURES, path) == {}
+    path.write_text(
+        "# why\n\nexperiment,measure,value\nnontvae_mnist, e_eq, 13274\nbubbles_mnist,capcorr_first/x,-.5\n"
+    )
+    assert read_reference(EXPERIMENTS, MEASURES, path) == {
+        ("nontvae_mnist", "e_eq"): 13274.0,
+        ("bubbles_mnist", "capcorr_first/x"): -0.5,
+    }
+    assert read_reference(EXPERIMENTS, MEASURES) == {}  # it ships empty
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("nontvae_mist,e_eq,1", "experiment 'nontvae_mist' is not one of .*did you mean 'nontvae_mnist'"),
+        ("nontvae_mnist,e_ep,1", "measure 'e_ep' is not one of .*did you mean 'e_eq'"),
+        ("nontvae_mnist,e_eq,13.274.0", "value '13.274.0' is not a number"),
+        ("nontvae_mnist,e_eq,nan", "value 'nan' is not a number"),
+        ("nontvae_mnist,e_eq", "does not have the fields experiment,measure,value"),
+        (
+            "nontvae_mnist,e_eq,2\nnontvae_mnist,e_eq,2",
+            "line 3: nontvae_mnist, e_eq has a value already, 2.0",
+        ),
+    ],
+)
+def test_a_reference_that_cannot_be_names_its_line(line, words, tmp_path):
+    path = tmp_path / "reference.csv"
+    path.write_text(f"# a comment\n{line}\n")
+    with pytest.raises(
+        ValueError, match=rf"^reference\.csv, line [23]: .*{words}" if "line 3" not in words else words
+    ):
+        read_reference(EXPERIMENTS, MEASURES, path)
+
+
+def test_numbers_have_a_real_minus_sign_and_none_before_zero():
+    assert [number(v, 1) for v in (-1234.56, 0.04, -0.04, 1e6)] == ["−1,234.6", "0.0", "0.0", "1,000,000.0"]
+
+
+def test_every_kind_of_status_has_a_mark():
+    assert set(room.MARKS) == {"made", "stale", "failed", "missing"}

@@ -1,0 +1,222 @@
+"""run_all.sh: what it refuses, what it makes again, and what it leaves behind when something fails."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import nbformat.v4 as nb
+import pytest
+
+from tvae_core.reproduce import run_all as reproduce
+from tvae_core.reproduce.notebooks import Notebook, notebooks
+from tvae_core.reproduce.request import build_parser, read_request
+
+ROOT = Path(__file__).parents[2]
+
+PARAMETERS = """
+experiments: list[str] = []
+scale: str = "smoke"  # or quick, or paper
+seeds: list[int] = []
+device: str = "auto"
+figures: str = ""
+steps: int = 3
+share: float = 0.5
+"""
+DRAWING = """
+from matplotlib.figure import Figure
+from tvae_core.plotting.style import save
+save(Figure(figsize=(1, 1)), figures, name, alt=f"A blank sheet of {name}", shows=f"{scale} {seeds} {steps}")
+"""
+
+
+def write_notebook(folder: Path, name: str, code: str = "") -> None:
+    """A notebook in a moment: no experiment, an empty figure that says what it was made with."""
+    tagged = nb.new_code_cell(PARAMETERS.strip(), metadata={"tags": ["parameters"]}, id="parameters")
+    drawing = nb.new_code_cell(f"{code}\nname = {name!r}{DRAWING}", id="drawing")
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    cells = [nb.new_markdown_cell(f"# {name.capitalize()}: a sheet", id="title"), tagged, drawing]
+    nbformat.write(nb.new_notebook(cells=cells, metadata=kernel), folder / f"{name}.ipynb")
+
+
+@pytest.fixture
+def available(tmp_path):
+    for name in ("fig3", "fig4"):
+        write_notebook(tmp_path, name)
+    return notebooks(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--scael", "quick"], ["'--scael'", "--seeds", "did you mean '--scale'?"]),
+        (["--scale", "quik"], ["'quik'", "smoke, quick, long, paper", "did you mean 'quick'?"]),
+        (["--only", "fig3,fig44"], ["'fig44'", "fig3, fig4", "did you mean 'fig4'?"]),
+        (["--set", "setps=4"], ["fig3", "'setps'", "steps, share", "did you mean 'steps'?"]),
+        (["--set", "steps=many"], ["'steps'", "int", "'many'"]),
+        (["--set", "steps"], ["'steps'", "key=value"]),
+        (["--set", "scale=quick"], ["'scale'", "option"]),
+        (["--set", "experiments=['tvae_Lpart_mnist']"], ["did you mean 'tvae_Lpartial_mnist'?"]),
+        (["--set", "experiments=['tvae_Lhalf_mnist n_off_dia=2']"], ["fig3", "did you mean 'n_off_diag'?"]),
+        (["--seeds", "1,two"], ["seed 'two'", "whole number from 0"]),
+        (["--jobs", "0"], ["'0'", "whole number from 1"]),
+        (["--device", "gpu"], ["'gpu'", "auto, cpu, cuda, mps"]),
+        (["--only"], ["--only", "expected one argument"]),
+        (["tests"], ["'tests'", "did you mean 'test'?"]),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_is_refused_in_one_sentence(available, monkeypatch, capsys, arguments, words):
+    monkeypatch.setattr(reproduce, "reproducible", lambda: available)
+    assert reproduce.main(arguments) == 2
+    sentence = capsys.readouterr().err
+    assert sentence.count("\n") == 1
+    assert all(word in sentence for word in words), sentence
+
+
+def test_a_request_is_what_was_asked_for(available):
+    asked = "--scale smoke --only fig4 --seeds 3,1,3 --jobs 2 --set steps=5 --set share=1 --device cpu"
+    request = read_request(asked.split(), available)
+    assert [n.name for n in request.chosen] == ["fig4"]
+    assert (request.scale, request.seeds, request.parallel) == ("smoke", [3, 1], 2)
+    assert request.changes == {"steps": 5, "share": 1}
+    assert read_request(["--device", "cpu"], available).scale == "quick"
+
+
+def test_help_names_every_option_and_needs_no_set_up():
+    command = ["bash", str(ROOT / "run_all.sh"), "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
+    assert shown.returncode == 0
+    options = [option for action in build_parser()._actions for option in action.option_strings]
+    assert [option for option in options if option not in shown.stdout] == []
+
+
+def test_list_names_every_notebook(available, monkeypatch, capsys):
+    monkeypatch.setattr(reproduce, "reproducible", lambda: available)
+    assert reproduce.main(["--list", "--scale", "smoke"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["item", "notebook", "smoke", "shows"]
+    assert [line.split() for line in lines] == [
+        words
+        for name in ("fig3", "fig4")
+        for words in ([name.capitalize(), name, "missing", "a", "sheet"], ["no", "experiment"])
+    ]
+    assert reproduce.main(["--list", "--scale", "smok"]) == 2
+
+
+def test_a_parameter_that_is_no_literal_is_refused(tmp_path):
+    write_notebook(tmp_path, "fig3")
+    path = tmp_path / "fig3.ipynb"
+    path.write_text(path.read_text().replace("steps: int = 3", "steps: int = 1 + len(seeds)"))
+    with pytest.raises(ValueError, match=r"fig3.ipynb: 'steps: int = 1 \+ len\(seeds\)'"):
+        _ = Notebook(path).parameters
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A checkout of its own, with a space in its path, and a notebook that fails beside one that does not."""
+    checkout = tmp_path / "a checkout"
+    shutil.copytree(ROOT / "tvae_core", checkout / "tvae_core", ignore=shutil.ignore_patterns("__pycache__"))
+    (checkout / "notebooks").mkdir()
+    shutil.copy(ROOT / "notebooks" / "Snakefile", checkout / "notebooks")
+    write_notebook(checkout / "notebooks", "fig3", "raise LookupError('on <purpose>')")
+    write_notebook(checkout / "notebooks", "fig4")
+    return checkout
+
+
+def run_all(checkout: Path, *arguments: str) -> tuple[int, str]:
+    """Exit code and output of one call for both notebooks."""
+    module = "tvae_core.reproduce.run_all"
+    command = [sys.executable, "-m", module, "--scale", "smoke", "--jobs", "2", *arguments]
+    environment = {**os.environ, "TVAE_HOME": str(checkout.parent / "home"), "PYTHONPATH": str(checkout)}
+    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
+    return done.returncode, done.stdout
+
+
+def column(table: str, index: int) -> list[str]:
+    """The words of a column, of fig3 and fig4."""
+    return [line.split()[index] for line in table.splitlines() if line.lower().startswith("fig")]
+
+
+def test_one_failure_stops_no_other_and_what_is_done_is_not_done_again(checkout):
+    home = checkout.parent / "home"
+    made, failed = home / "figures" / "smoke", home / "failed" / "smoke" / "fig3.ipynb"
+    assert column(run_all(checkout, "--list")[1], 2) == ["missing", "missing"]
+
+    code, table = run_all(checkout, "--seeds", "7")
+    assert code == 1, table
+    assert "LookupError: on <purpose>" in table
+    assert str(failed) in table and "on <purpose>" in failed.read_text()
+    assert column(table, 1) == ["failed", "done"]
+    assert str(made / "report.html") in table
+    page = (made / "report.html").read_text()
+    assert "✕ 1 failed" in page and "LookupError: on &lt;purpose&gt;" in page
+    assert "● 1 made" in page and "A blank sheet of fig4" in page and "smoke [7] 3" in page
+    assert "./run_all.sh --scale smoke --only fig4 --seeds 7" in page
+    assert column(run_all(checkout, "--list")[1], 2) == ["failed", "made"]
+
+    write_notebook(checkout / "notebooks", "fig3")
+    code, table = run_all(checkout, "--seeds", "7")
+    assert code == 0, table
+    assert column(table, 1) == ["done", "up"]
+    assert not failed.exists()
+    assert "● 2 made" in (made / "report.html").read_text()
+
+    files = [path for path in home.rglob("*") if path.is_file() and ".snakemake" not in path.parts]
+    times = {path: path.stat().st_mtime_ns for path in files}
+    code, table = run_all(checkout, "--seeds", "7")
+    assert code == 0 and column(table, 1) == ["up", "up"]
+    assert {path: path.stat().st_mtime_ns for path in files} == times  # the report's too
+
+
+def test_what_changed_is_made_again_and_nothing_else(checkout):
+    home = checkout.parent / "home"
+    write_notebook(checkout / "notebooks", "fig3")
+    assert column(run_all(checkout)[1], 1) == ["done", "done"]
+    code, table = run_all(checkout, "--only", "fig4", "--set", "steps=5")
+    assert code == 0 and column(table, 1) == ["done"]
+    page = (home / "figures" / "smoke" / "report.html").read_text()
+    assert "smoke [] 5" in page and "smoke [] 3" in page
+    assert "--only fig4 --set steps=5</code>" in page and "--only fig3</code>" in page
+    assert column(run_all(checkout)[1], 1) == ["up", "done"]  # back to what is stored
+
+    (checkout / "notebooks" / "fig4.ipynb").touch()  # a newer time alone is no change
+    write_notebook(checkout / "notebooks", "fig3", "edited = True")
+    assert column(run_all(checkout, "--list")[1], 2) == ["stale", "made"]
+    assert column(run_all(checkout)[1], 1) == ["done", "up"]
+
+
+def test_a_reference_that_cannot_be_is_refused_before_anything_is_made(checkout):
+    (checkout / "notebooks" / "reference.csv").write_text("nontvae_mnist,e_ep,13274\n")
+    command = [sys.executable, "-m", "tvae_core.reproduce.run_all", "--scale", "smoke"]
+    environment = {**os.environ, "TVAE_HOME": str(checkout.parent / "home"), "PYTHONPATH": str(checkout)}
+    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "reference.csv, line 1: measure 'e_ep'" in done.stderr and "mean 'e_eq'?" in done.stderr
+    assert not (checkout.parent / "home").exists()
+
+
+def test_nothing_outlives_a_killed_run_all(tmp_path):
+    code = "import os, sys; from tvae_core.reproduce.run_all import run_group; "
+    code += "run_group(sys.argv[1:], os.environ)"
+    noted = tmp_path / "pid"
+    deaf = f"trap '' INT TERM; echo $$ >{noted}; sleep 60; echo; sleep 60"
+    driver = subprocess.Popen([sys.executable, "-c", code, "sh", "-c", deaf])
+    deadline = time.monotonic() + 30
+    while not (noted.is_file() and noted.read_text().strip()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)  # until the watcher is there
+    job = int(noted.read_text())
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    while time.monotonic() < deadline:
+        try:
+            os.kill(job, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("the job is still running")

@@ -1,0 +1,372 @@
+"""The step needs no host, several seeds at once are what each is alone, and rehearsing changes nothing."""
+
+import contextlib
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch._subclasses import FakeTensorMode
+from torch.func import functional_call
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tvae_core.data.mnist import DigitSequences
+from tvae_core.experiments import EXPERIMENTS
+from tvae_core.model.tvae import TVAE
+from tvae_core.seeding import generator, set_seed
+from tvae_core.training import step as capture
+from tvae_core.training import trainer as train
+from tvae_core.training.runs import find_run
+from tvae_core.training.step import Step, kl_weight, learning_rate, mean_terms
+from tvae_core.training.trainer import Trainer, fit, fit_seeds
+
+CPU = torch.device("cpu")
+SGD = {"optimizer": "sgd", "lr": 1e-4, "lr_decay": 0.0}
+KINDS = ["tvae_Lshort_mnist", "tvae_2d_mnist", "nontvae_mnist"]
+READS = {"_local_scalar_dense", "item", "is_nonzero", "nonzero", "equal", "masked_select", "_unique2"}
+READS |= {"lift_fresh", "repeat_interleave"}  # a number of the host made a tensor; a length that data decide
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+def tiny(name, **changes):
+    """Six steps of a model of two capsules (those of a torus are one)."""
+    small = {"max_steps": 6, "batch_size": 2, "eval_sequences": 2, "n_is_samples": 1, "source": "offline"}
+    small |= {} if name == "tvae_2d_mnist" else {"n_caps": 2}
+    return EXPERIMENTS[name].at_scale("smoke").with_options(**{**small, **changes})
+
+
+def trainers(exp, seeds, folder, data):
+    """A trainer for each seed, those after the first beside it."""
+    first, *others = [Trainer(find_run(exp, seed, "cpu", folder, data), CPU, data) for seed in seeds]
+    first.beside = others
+    return [first, *others]
+
+
+def walk(group, steps):
+    """So many steps of all of them, from the first batch of the epoch on."""
+    orders = [trainer.order() for trainer in group]
+    for _ in range(steps):
+        group[0].take_step(*(t.batch_index(order) for t, order in zip(group, orders, strict=True)))
+
+
+def state(trainer):
+    """Copies of all that a step changes."""
+    kept = {f"model.{k}": v for k, v in trainer.model.state_dict().items()} | {"terms": trainer.terms}
+    for i, of in trainer.optimizer.state_dict()["state"].items():
+        kept |= {f"optimizer.{i}.{k}": v for k, v in of.items()}
+    return {k: v.clone() for k, v in kept.items()}
+
+
+def assert_equal(a, b):
+    assert a.keys() == b.keys() and [k for k in a if not torch.equal(a[k], b[k])] == []
+
+
+class NoHost(TorchDispatchMode):
+    """Refuses every operation for which a device would wait for the host, or the host for it."""
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        name = operation.overloadpacket.__name__
+        masks = [i for i in args[1] if i is not None] if name in ("index", "index_put_") else []
+        elsewhere = name == "_to_copy" and (kwargs or {}).get("device") not in (None, args[0].device)
+        if name in READS or elsewhere or any(mask.dtype in (torch.bool, torch.uint8) for mask in masks):
+            raise AssertionError(f"{operation} needs the host")
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_step_needs_no_host(name, data, tmp_path):
+    for seeds in ([1], [1, 2]) if name in KINDS else ([1],):
+        group = trainers(tiny(name), seeds, tmp_path, data)
+        orders = [trainer.order() for trainer in group]
+        step = Step(group[0].exp, group, 6, CPU)
+        members = [t.batch_index(order) for t, order in zip(group, orders, strict=True)]
+        with NoHost():
+            for number in range(2):  # the first makes what the second finds
+                step.prepare(number, members)
+                step.work()
+
+
+PLANTED = {
+    "a number read": lambda x: x * x.sum().item(),
+    "a decision": lambda x: x if x.sum() > 0 else -x,
+    "a tensor made of numbers": lambda x: x * torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1),
+    "a mask": lambda x: x[x > 2],
+    "one_hot": lambda x: F.one_hot((x > 0).long(), 2),
+}
+
+
+@pytest.mark.parametrize("mistake", PLANTED)
+def test_a_step_that_needs_the_host_is_seen(mistake, data, tmp_path, monkeypatch):
+    frames = DigitSequences.frames
+    monkeypatch.setattr(
+        DigitSequences, "frames", lambda self, *given: (PLANTED[mistake](x := frames(self, *given)), x)[1]
+    )
+    group = trainers(tiny("tvae_Lshort_mnist"), [1], tmp_path, data)
+    step = Step(group[0].exp, group, 6, CPU)
+    with NoHost(), pytest.raises(AssertionError, match="needs the host"):
+        step.work()
+
+
+def on_a_fake_gpu(exp, data):
+    """Data and terms of one step with every tensor on a CUDA device that is only pretended."""
+    sequences, model = exp.build_sequences("train", 1, "cpu", data), exp.build_model()
+    # cuDNN would be asked for its opinion, which takes a driver
+    with FakeTensorMode(), torch.no_grad(), torch.backends.cudnn.flags(enabled=False):
+        for key, value in vars(sequences).items():
+            if isinstance(value, torch.Tensor):
+                setattr(sequences, key, torch.empty(value.shape, dtype=value.dtype, device="cuda"))
+        weights = {k: torch.empty(v.shape, device="cuda") for k, v in model.named_parameters()}
+        weights |= {k: torch.empty(v.shape, dtype=v.dtype, device="cuda") for k, v in model.named_buffers()}
+        g = torch.Generator()  # of no account here
+        with NoHost():
+            x = sequences.batch(torch.zeros(2, dtype=torch.long, device="cuda"), g).x
+            return mean_terms(functional_call(model, weights, (x,), {"noise": model.noise(x, g)}))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_nothing_is_fetched_from_the_host(name, data):
+    assert on_a_fake_gpu(tiny(name), data).device.type == "cuda"
+
+
+@pytest.mark.parametrize("option", [{"likelihood": "gaussian"}, {"trainable_w": True}], ids=str)
+def test_nor_for_the_options(option, data):
+    assert on_a_fake_gpu(tiny("tvae_Lshort_mnist", **option), data).device.type == "cuda"
+
+
+def test_what_lies_on_the_host_is_seen(data, monkeypatch):
+    noise = TVAE.noise
+    monkeypatch.setattr(
+        TVAE, "noise", lambda self, x, g: tuple(torch.empty(n.shape) for n in noise(self, x, g))
+    )
+    with pytest.raises(RuntimeError, match="device"):
+        on_a_fake_gpu(tiny("tvae_Lshort_mnist"), data)
+
+
+@pytest.mark.parametrize("changes", [{}, SGD, {"kl_hold": 0.2, "kl_ramp": 0.5}], ids=["adamw", "sgd", "ramp"])
+def test_a_step_is_what_one_would_write_down(changes, data, tmp_path):
+    """Fresh generators and plain numbers, bit for bit."""
+    (trainer,) = trainers(tiny("tvae_Lshort_mnist", **changes), [2], tmp_path, data)
+    exp, model, order = trainer.exp, trainer.exp.build_model(2), trainer.order()
+    kind = torch.optim.SGD if exp.optimizer == "sgd" else torch.optim.AdamW
+    options = {"momentum": exp.momentum} if exp.optimizer == "sgd" else {}
+    optimizer = kind(model.parameters(), lr=exp.lr, fused=True, **options)
+    sums = torch.zeros(3)
+    for step in range(6):
+        g = generator("cpu", 2, "step", step)
+        out = model(trainer.sequences.batch(order[2 * step : 2 * step + 2], g).x, g)
+        terms = torch.stack([out.nll.mean(), out.kl_z.mean(), out.kl_u.mean()])
+        weight = kl_weight(exp, step, 6)
+        optimizer.zero_grad()
+        (terms[0] + weight * (terms[1] + terms[2])).backward()
+        optimizer.param_groups[0]["lr"] = learning_rate(exp, step, 6)
+        optimizer.step()
+        sums += terms.detach()
+    walk([trainer], 6)
+    assert torch.equal(trainer.terms, sums)
+    assert all(map(torch.equal, trainer.model.parameters(), model.parameters()))
+
+
+def test_a_generator_put_back_is_a_new_one():
+    g = generator("cpu", 1, "step", 4)
+    torch.empty(3).normal_(generator=g)  # which keeps a number for the next call
+    set_seed(g, 1, "step", 5)
+    assert torch.equal(g.get_state(), generator("cpu", 1, "step", 5).get_state())
+
+
+@pytest.mark.parametrize("changes", [{}, SGD], ids=["adamw", "sgd"])
+@pytest.mark.parametrize("seeds", [[1], [1, 2]], ids=["alone", "together"])
+@pytest.mark.parametrize("begun", [0, 2])
+def test_rehearsing_changes_nothing(changes, seeds, begun, data, tmp_path):
+    exp = tiny("tvae_Lshort_mnist", **changes)
+    straight, rehearsed = (trainers(exp, seeds, tmp_path, data) for _ in range(2))
+    walk(straight, 4)
+    walk(rehearsed, begun)
+    first = rehearsed[0]
+    first._advance = first._advance or Step(exp, rehearsed, 6, CPU)
+    before = [state(trainer) for trainer in rehearsed]
+    capture.warm_up(first._advance.work, first._advance.state)
+    if begun:
+        for trainer, was in zip(rehearsed, before, strict=True):
+            assert_equal(state(trainer), was)
+    orders = [trainer.order() for trainer in rehearsed]
+    for _ in range(4 - begun):
+        first.take_step(*(t.batch_index(order) for t, order in zip(rehearsed, orders, strict=True)))
+    for a, b in zip(straight, rehearsed, strict=True):
+        assert_equal(state(a), state(b))
+
+
+def test_a_rehearsal_that_forgets_is_seen(data, tmp_path):
+    (trainer,) = trainers(tiny("tvae_Lshort_mnist"), [1], tmp_path, data)
+    walk([trainer], 1)
+    before = state(trainer)
+    capture.warm_up(trainer._advance.work, lambda: trainer.model.parameters())
+    with pytest.raises(AssertionError):
+        assert_equal(state(trainer), before)
+
+
+@pytest.fixture
+def recorder(monkeypatch):
+    """torch.cuda's part in a capture, noting what is asked of it."""
+    said = []
+
+    class Graph:
+        def register_generator_state(self, g):
+            said.append("generator")
+
+        def replay(self):
+            said.append("replay")
+
+    @contextlib.contextmanager
+    def recording(graph, stream):
+        said.append("record")
+        yield
+        said.append("recorded")
+
+    stream = SimpleNamespace(wait_stream=lambda other: said.append("wait"))
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", recording)
+    return said
+
+
+def test_work_is_rehearsed_then_recorded_and_replayed(recorder):
+    replay = capture.capture(lambda: recorder.append("work"), list, [torch.Generator()], CPU)
+    replay()
+    asked = "wait work work work wait generator record work recorded replay"
+    assert recorder == asked.split()
+
+
+def test_work_that_cannot_be_recorded_is_done_all_the_same(recorder, caplog):
+    def work():
+        recorder.append("work")
+        if "record" in recorder:
+            raise torch.AcceleratorError("operation not permitted when stream is capturing")
+
+    with caplog.at_level("WARNING"):
+        assert capture.capture(work, list, [], CPU) is work
+    assert "not permitted" in caplog.text
+
+
+# Alone and together are the same sums in another order. Under SGD that rounding stays what it is: float32 has
+# 6e-8, and six steps of sums over a few thousand numbers lose two or three digits of it. AdamW divides each
+# gradient by its own size, so where one is all rounding its weight goes another way: the mean is compared.
+ROUNDING = {"rtol": 1e-4, "atol": 1e-5}
+
+
+def apart(a, b, fresh):
+    """The mean distance of two models' weights, as a share of how far they came."""
+    ways = [[p - q for p, q in zip(m.parameters(), fresh.parameters(), strict=True)] for m in (a, b)]
+    off = sum((p - q).abs().sum() for p, q in zip(*ways, strict=True))
+    return (off / sum(p.abs().sum() for p in ways[0])).item()
+
+
+@pytest.mark.parametrize("changes", [{}, SGD], ids=["adamw", "sgd"])
+@pytest.mark.parametrize("name", [*KINDS, "tvae_Lshort_dsprites"])
+def test_together_is_alone(name, changes, data, tmp_path):
+    exp = tiny(name, **changes)
+    together = trainers(exp, [1, 2, 3], tmp_path, data)
+    walk(together, 6)
+    for trainer in together:
+        (alone,) = trainers(exp, [trainer.seed], tmp_path, data)
+        walk([alone], 6)
+        torch.testing.assert_close(trainer.terms, alone.terms, **ROUNDING)
+        if changes:
+            for a, b in zip(trainer.model.parameters(), alone.model.parameters(), strict=True):
+                torch.testing.assert_close(a, b, **ROUNDING)
+        assert apart(trainer.model, alone.model, exp.build_model(trainer.seed)) < 0.01
+    with pytest.raises(AssertionError):  # the last one beside the seed before it
+        torch.testing.assert_close(together[1].terms, alone.terms, **ROUNDING)
+
+
+@pytest.fixture
+def brief(few, monkeypatch):
+    """A row of history at every second step."""
+    monkeypatch.setattr(train, "LOG_STEPS", 2)
+
+
+def seeds_of(exp, seeds, folder, data, **options):
+    return fit_seeds(exp, seeds, "cpu", folder, data, progress=False, **{"together": True, **options})
+
+
+def untimed(run):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in run.history]
+
+
+def test_each_seed_has_its_own_run(brief, data, tmp_path, monkeypatch):
+    exp = tiny("tvae_Lshort_mnist", **SGD)
+    alone = [fit(exp, seed, "cpu", tmp_path / "alone", data, False) for seed in (1, 2)]
+    runs = seeds_of(exp, [2, 1], tmp_path / "both", data)
+    assert [run.seed for run in runs] == [2, 1] and all(run.complete for run in runs)
+    for run, other in zip(runs, reversed(alone), strict=True):
+        assert run.folder.name == other.folder.name
+        for row, wanted in zip(untimed(run), untimed(other), strict=True):
+            assert row == pytest.approx(wanted, rel=1e-4)
+        assert run.results["trained"]["elbo"] == pytest.approx(other.results["trained"]["elbo"], rel=1e-4)
+    monkeypatch.setattr(Trainer, "train", lambda *_: pytest.fail("trained again"))
+    assert fit(exp, 2, "cpu", tmp_path / "both", data, False).results == runs[0].results
+    assert [run.seed for run in seeds_of(exp, [1, 2], tmp_path / "both", data)] == [1, 2]
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        seeds_of(exp, [1, 3], tmp_path / "both", data)
+
+
+def test_what_is_done_is_not_repeated(brief, data, tmp_path, monkeypatch):
+    exp, trained = tiny("tvae_Lshort_mnist"), []
+    fit(exp, 2, "cpu", tmp_path, data, False)
+    train_them = Trainer.train
+
+    def noted(self, progress, watch):
+        trained.append([trainer.seed for trainer in (self, *self.beside)])
+        train_them(self, progress, watch)
+
+    monkeypatch.setattr(Trainer, "train", noted)
+    seeds_of(exp, [1, 2, 3], tmp_path, data)
+    seeds_of(exp, [4, 5], tmp_path, data, together=None)  # one after another on a CPU
+    assert trained == [[1, 3], [4], [5]]
+
+
+def stop_after(monkeypatch, steps):
+    call, left = Step.__call__, [steps]
+
+    def counted(self, *given):
+        call(self, *given)
+        left[0] -= 1
+        if not left[0]:
+            raise RuntimeError("killed")
+
+    monkeypatch.setattr(Step, "__call__", counted)
+
+
+def test_stopped_together_they_go_on_as_if_they_had_not_and_alone_too(brief, data, tmp_path, monkeypatch):
+    exp = tiny("tvae_Lshort_mnist")
+    straight = seeds_of(exp, [1, 2, 3], tmp_path / "straight", data)
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1)  # a checkpoint after each step
+    with monkeypatch.context() as patch:
+        stop_after(patch, 4)
+        with pytest.raises(RuntimeError, match="killed"):
+            seeds_of(exp, [1, 2, 3], tmp_path / "stopped", data)
+    stopped = [find_run(exp, seed, "cpu", tmp_path / "stopped", data) for seed in (1, 2, 3)]
+    assert [run.load_checkpoint()[1]["step"] for run in stopped] == [3, 3, 3]
+    (lone,) = seeds_of(exp, [3], tmp_path / "stopped", data)  # of the three one goes on alone
+    for row, wanted in zip(untimed(lone), untimed(straight[2]), strict=True):
+        assert row == pytest.approx(wanted, rel=1e-3)
+    pair = seeds_of(exp, [1, 2], tmp_path / "stopped", data)
+    other = seeds_of(exp, [1, 2], tmp_path / "pair", data)
+    for run, wanted in zip(pair, other, strict=True):
+        assert untimed(run) == untimed(wanted) and run.results == wanted.results
+
+
+def test_seeds_that_stand_at_different_steps_end_at_the_same(brief, data, tmp_path, monkeypatch):
+    exp = tiny("tvae_Lshort_mnist", **SGD)
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        with pytest.raises(RuntimeError, match="killed"):
+            fit(exp, 2, "cpu", tmp_path, data, False)
+    runs = seeds_of(exp, [1, 2, 3], tmp_path, data)
+    assert [run.history[-1]["step"] for run in runs] == [6, 6, 6] and all(run.complete for run in runs)

@@ -1,0 +1,443 @@
+"""Resumed equals uninterrupted, loaded is not retrained, one process trains; and the paper's protocol."""
+
+import dataclasses
+import json
+import math
+import platform
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tvae_core import files
+from tvae_core.config import SCALES, Experiment
+from tvae_core.data import mnist
+from tvae_core.data.mnist import Digits
+from tvae_core.experiments import EXPERIMENTS
+from tvae_core.measures import evaluation, metrics
+from tvae_core.training import trainer as train
+from tvae_core.training.runs import Run, find_run, identity
+from tvae_core.training.step import build_optimizer, kl_weight, learning_rate
+from tvae_core.training.trainer import Trainer, fit
+
+MEASURES = {"nll", "kl_z", "kl_u", "elbo", "log_p_sequence", "log_p_per_frame", "reconstruction", "e_eq"}
+MEASURES |= {"roll_seen", "roll_held_out", "capcorr_first", "capcorr_nearest", "n_sequences"}
+NAMES = list(EXPERIMENTS)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """One folder for what is made of the data."""
+    return tmp_path_factory.mktemp("data")
+
+
+def smoke(name, **changes):
+    small = {"batch_size": 2, "eval_sequences": 4, "n_is_samples": 2}
+    return EXPERIMENTS[name].at_scale("smoke").with_options(**{**small, **changes})
+
+
+def run_it(exp, folder, data, **options):
+    return fit(exp, device="cpu", runs=folder, data=data, progress=False, **options)
+
+
+def weights(run: Run):
+    return load_file(run.folder / "checkpoint.safetensors")
+
+
+def assert_same(a: Run, b: Run):
+    """Weights, history and measures bit for bit, apart from the seconds."""
+    first, second = weights(a), weights(b)
+    assert first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+    untimed = [[{k: v for k, v in row.items() if k != "seconds"} for row in run.history] for run in (a, b)]
+    assert untimed[0] == untimed[1]
+    assert a.results == b.results
+
+
+def forbid_training(monkeypatch):
+    monkeypatch.setattr(Trainer, "train", lambda *_: pytest.fail("trained again"))
+
+
+def after_steps(monkeypatch, k, act):
+    """Have `act` called once, when step k is done but the loop has not noticed yet."""
+    take_step, left = Trainer.take_step, [k]
+
+    def counted(self, index):
+        take_step(self, index)
+        left[0] -= 1
+        if left[0] == 0:
+            act()
+
+    monkeypatch.setattr(Trainer, "take_step", counted)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_experiment_fits_saves_and_reloads(name, data, tmp_path, monkeypatch):
+    exp = smoke(name, max_steps=2)
+    run = run_it(exp, tmp_path, data)
+    assert run.complete and run.history[-1]["step"] == 2
+    for row in ("trained", "untrained"):
+        assert set(run.results[row]) >= MEASURES
+        parse_numbers = [v for v in run.results[row].values() if isinstance(v, float)]
+        assert parse_numbers and all(map(math.isfinite, parse_numbers))
+    assert run.results["trained"]["nll"] != run.results["untrained"]["nll"]
+    held_out = exp.topography != "lattice" and "Lhalf" not in name
+    assert (run.results["trained"]["roll_held_out"] is not None) == held_out
+    kept = {path.name for path in run.folder.iterdir()} - {"lock"}
+    documents = {f"{part}.json" for part in ("config", "history", "results", "provenance")}
+    assert kept == documents | {"checkpoint.safetensors", "per_sequence.safetensors"}
+
+    forbid_training(monkeypatch)
+    again = run_it(exp, tmp_path, data)
+    assert again.folder == run.folder and again.results == run.results
+    x = exp.build_sequences("test", exp.seed, folder=data).batch(torch.arange(2), torch.Generator()).x
+    first, second = (r.load_model().latents(x) for r in (run, again))
+    untrained = exp.build_model(exp.seed).latents(x)
+    assert torch.equal(first, second) and not torch.equal(first, untrained)
+    measured = evaluation.evaluate(run.load_model(), run.exp, run.seed, data)
+    assert measured["nll"] == pytest.approx(run.results["trained"]["nll"], rel=1e-6)
+
+
+@pytest.fixture(autouse=True)
+def heard():
+    """Ctrl-C is heard, also where the tests run in the background of a script and would ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_what_is_to_be_ignored_stays_ignored():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with train.Interruption() as held:
+        signal.raise_signal(signal.SIGINT)
+    assert not held.requested
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """28 digits: an epoch of 16 is four steps of four, and a row of history falls due at every second."""
+    g = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (28, 28, 28), generator=g, dtype=torch.uint8)
+    digits = Digits(images, torch.arange(28) % 10, 6, 6, "few", "a few random digits")
+    monkeypatch.setattr(mnist, "load", lambda *_: digits)
+    monkeypatch.setattr(train, "LOG_STEPS", 2)
+
+
+def tiny(**changes):
+    """Six steps of a model with two capsules, one and a half epochs of `few`."""
+    return smoke("tvae_Lshort_mnist", **{"n_caps": 2, "max_steps": 6, "batch_size": 4, **changes})
+
+
+SGD = {"optimizer": "sgd", "lr": 1e-4, "lr_decay": 0.0}
+
+
+@pytest.mark.parametrize("changes", [{}, SGD], ids=["adamw", "sgd"])
+def test_an_interrupted_run_ends_as_if_it_had_never_stopped(changes, few, data, tmp_path, monkeypatch):
+    exp = tiny(**changes)
+    straight = run_it(exp, tmp_path / "straight", data)
+    assert [row["step"] for row in straight.history] == [2, 4, 6]
+    other = run_it(exp, tmp_path / "straight", data, seed=7)
+    with pytest.raises(AssertionError):
+        assert_same(other, straight)
+    for k in range(1, 7):
+        folder = tmp_path / f"stopped-{k}"
+        with monkeypatch.context() as patch:
+            after_steps(patch, k, lambda: signal.raise_signal(signal.SIGINT))
+            with pytest.raises(KeyboardInterrupt, match=f"step {k} of 6"):
+                run_it(exp, folder, data)
+        stopped = find_run(exp, None, "cpu", folder, data)
+        assert not stopped.complete and stopped.load_checkpoint()[1]["step"] == k
+        assert_same(run_it(exp, folder, data), straight)
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(few, data, tmp_path, monkeypatch):
+    def die():
+        raise RuntimeError("killed")
+
+    straight = run_it(tiny(), tmp_path / "straight", data)
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1)  # one after each step
+    with monkeypatch.context() as patch:
+        after_steps(patch, 4, die)
+        with pytest.raises(RuntimeError, match="killed"):
+            run_it(tiny(), tmp_path / "killed", data)
+    assert find_run(tiny(), None, "cpu", tmp_path / "killed", data).load_checkpoint()[1]["step"] == 3
+    assert_same(run_it(tiny(), tmp_path / "killed", data), straight)
+
+
+@pytest.mark.parametrize("last", ["history.json", "provenance.json", "results.json"])
+def test_a_kill_between_checkpoint_and_results_costs_no_training(last, few, data, tmp_path, monkeypatch):
+    straight = run_it(tiny(), tmp_path / "straight", data)
+
+    def write(path, value):
+        if path.name == last:
+            raise RuntimeError("killed")
+        files.write_json(path, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "write_json", write)
+        with pytest.raises(RuntimeError, match="killed"):
+            run_it(tiny(), tmp_path / "killed", data)
+    monkeypatch.setattr(Trainer, "take_step", lambda *_: pytest.fail("a step was made again"))
+    assert_same(run_it(tiny(), tmp_path / "killed", data), straight)
+
+
+@pytest.mark.parametrize("lost", ["results.json", "per_sequence.safetensors"])
+def test_a_run_that_lost_its_results_is_measured_again_not_trained(lost, few, data, tmp_path, monkeypatch):
+    straight = run_it(tiny(), tmp_path / "straight", data)
+    trained = run_it(tiny(), tmp_path / "lost", data)
+    (trained.folder / lost).unlink()
+    monkeypatch.setattr(Trainer, "take_step", lambda *_: pytest.fail("a step was made again"))
+    measured = run_it(tiny(), tmp_path / "lost", data)
+    assert_same(measured, straight)
+    assert measured.provenance == trained.provenance  # of the training, not of the measuring
+
+
+def test_measures_are_the_means_of_what_is_kept_for_each_sequence(few, data, tmp_path):
+    run = run_it(tiny(), tmp_path, data)
+    for kind in ("trained", "untrained"):
+        row, kept = run.results[kind], run.per_sequence(kind)
+        assert {len(values) for values in kept.values()} == {row["n_sequences"]}
+        means = {name for name, value in row.items() if isinstance(value, float)}
+        assert means == {name for name, values in kept.items() if values.is_floating_point()}
+        assert all(kept[name].mean().item() == row[name] for name in means)
+        for omega in ("first", "nearest"):
+            r = metrics.pearson_per_factor(kept[f"roll_{omega}"], kept["start"], kept["varied"], 3)
+            assert [None if v != v else v for v in r.tolist()] == list(row[f"capcorr_{omega}"].values())
+    with pytest.raises(AssertionError):
+        assert torch.equal(*(run.per_sequence(kind)["nll"] for kind in ("trained", "untrained")))
+
+
+def test_of_two_that_ask_for_the_same_run_one_trains(few, data, tmp_path, monkeypatch):
+    began, trained, found = threading.Event(), [], []
+    train_it = Trainer.train
+
+    def slowly(self, progress, watch):
+        began.set()
+        trained.append(self)
+        time.sleep(0.3)  # the other one is at the lock by now
+        train_it(self, progress, watch)
+
+    def ask():
+        found.append(run_it(tiny(), tmp_path, data))
+
+    monkeypatch.setattr(Trainer, "train", slowly)
+    first, second = threading.Thread(target=ask), threading.Thread(target=ask)
+    first.start()
+    assert began.wait(60)
+    second.start()
+    first.join()
+    second.join()
+    assert len(trained) == 1 and len(found) == 2
+    assert found[0].folder == found[1].folder and found[0].results == found[1].results
+
+
+def test_a_second_signal_goes_through_at_once():
+    before = signal.getsignal(signal.SIGINT)
+    with train.Interruption() as held:
+        signal.raise_signal(signal.SIGINT)
+        assert held.requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+# For every option another value that is allowed.
+OTHER = {
+    "name": "another",
+    "shows": "nothing",
+    "scale": "quick",
+    "data": "mnist_dual",
+    "test_data": "mnist_dual",
+    "source": "offline",
+    "capsule": (3, 6),
+    "topography": "lattice",
+    "group_kernel": (5, 5),
+    "n_off_diag": None,
+    "boundary": "zero",
+    "likelihood": "gaussian",
+    "optimizer": "adamw",
+    "precision": "bfloat16",
+    "kl_floor": 0.5,
+    "n_caps": 2,
+    "cap_dim": 4,
+    "max_steps": 3,
+    "eval_sequences": 3,
+}
+
+
+@pytest.mark.parametrize("option", [field.name for field in dataclasses.fields(Experiment)])
+def test_what_determines_a_run_determines_its_folder(option):
+    exp = EXPERIMENTS["tvae_Lpartial_mnist"]
+    value = getattr(exp, option)
+    other = OTHER[option] if option in OTHER else (not value if isinstance(value, bool) else value + 1)
+    fits = {"topography": {"group_kernel": (5,)}}.get(option, {})
+    exp = exp.with_options(data="dsprites") if option == "n_transforms" else exp  # MNIST has 18 frames
+    changed = dataclasses.replace(exp, **{option: other}, **fits)
+    assert getattr(changed, option) != value
+    same = option in ("shows", "scale", "source", "wandb_on")
+    assert (identity(changed, "k") == identity(exp, "k")) == same
+    assert identity(exp, "k") == identity(dataclasses.replace(exp), "k") != identity(exp, "other images")
+
+
+def test_seed_and_folder_of_a_run(few, data, tmp_path):
+    a, b = (find_run(tiny(), seed, "cpu", tmp_path, data) for seed in (None, 5))
+    assert (a.seed, a.exp.seed, b.seed, b.exp.seed) == (2, 2, 5, 5) and a.folder != b.folder
+    assert a.folder.parent == tmp_path and a.folder.name.startswith("tvae_Lshort_mnist-")
+    assert not list(tmp_path.iterdir())  # finding makes nothing
+
+
+def test_provenance_and_config(few, data, tmp_path):
+    run = run_it(tiny(), tmp_path, data)
+    assert set(run.provenance) >= {"data", "commit", "device", "system", "python", "versions", "seconds"}
+    assert run.provenance["data"] == "a few random digits" and run.provenance["seconds"] > 0
+    weights = 4 * sum(p.numel() for p in run.load_model().parameters())
+    assert run.provenance["peak_memory"] > weights and run.provenance["peak_device_memory"] is None
+    assert run.provenance["versions"]["torch"] == torch.__version__.split("+")[0] or "+" in torch.__version__
+    config = json.loads((run.folder / "config.json").read_text())
+    assert config == json.loads(json.dumps(dataclasses.asdict(run.exp)))
+    assert {"step", "nll", "kl_z", "kl_u", "elbo", "seconds"} <= run.history[0].keys()
+    assert "validation_elbo" in run.history[-1]
+
+
+def test_history_holds_the_means_since_the_last_row(few, data, tmp_path, monkeypatch):
+    fine = run_it(tiny(eval_epochs=9), tmp_path / "a", data)
+    monkeypatch.setattr(train, "LOG_STEPS", 1)
+    finest = run_it(tiny(eval_epochs=9), tmp_path / "b", data)
+    for i, row in enumerate(fine.history):
+        pair = finest.history[2 * i : 2 * i + 2]
+        for term in ("nll", "kl_z", "kl_u"):
+            assert row[term] == pytest.approx(sum(r[term] for r in pair) / 2, rel=1e-5)
+
+
+def test_untrained_and_chance_rows(few, data, tmp_path):
+    run = run_it(tiny(), tmp_path, data)
+    fresh = evaluation.evaluate(run.exp.build_model(run.seed), run.exp, run.seed, data)
+    assert run.results["untrained"] == fresh
+    assert run.results["chance"]["e_eq"] == pytest.approx(13_269 * 2 / 18, rel=1e-3)
+    assert set(run.results["chance"]) <= set(run.results["trained"])
+
+
+@pytest.mark.parametrize(
+    "done, weight", [(0, 0.01), (0.3, 0.01), (0.6, 0.01), (0.75, 0.1), (0.9, 1.0), (1.0, 1.0)]
+)
+def test_the_kl_weight_rises(done, weight):
+    exp = EXPERIMENTS["tvae_Lpartial_mnist"].with_options(kl_floor=0.01, kl_hold=0.6, kl_ramp=0.3)
+    assert kl_weight(exp, round(1000 * done), 1000) == pytest.approx(weight)
+
+
+def test_the_kl_weight_rises_by_a_factor():
+    exp = EXPERIMENTS["tvae_Lpartial_mnist"].with_options(kl_floor=0.02, kl_hold=0.25, kl_ramp=0.5)
+    weights = torch.tensor([kl_weight(exp, step, 80) for step in range(20, 61)], dtype=torch.float64)
+    torch.testing.assert_close(
+        weights[1:] / weights[:-1], torch.full((40,), 50 ** (1 / 40), dtype=torch.float64)
+    )
+
+
+def test_a_kl_weight_without_ramp_jumps():
+    exp = EXPERIMENTS["tvae_Lpartial_mnist"].with_options(kl_floor=0.1, kl_hold=0.5)
+    assert [kl_weight(exp, step, 10) for step in (0, 4, 5, 9)] == [0.1, 0.1, 1.0, 1.0]
+
+
+def test_learning_rates():
+    exp = EXPERIMENTS["tvae_Lpartial_mnist"].with_options(lr=1e-3, lr_decay=0.4)
+    rates = [learning_rate(exp, step, 100) for step in (0, 59, 60, 80, 100)]
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-3, 5e-4, 0], abs=1e-12)
+    assert {learning_rate(exp.with_options(lr_decay=0.0), step, 100) for step in (0, 99)} == {1e-3}
+
+
+SEEDS = {"tvae_Lpartial_mnist": 2, "tvae_Lshort_mnist": 2, "tvae_Lpartial_mnist_generalization": 2}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_paper_scale_is_the_protocol(name):
+    exp = EXPERIMENTS[name].at_scale("paper")
+    torus = name == "tvae_2d_mnist"
+    protocol = {
+        "seed": SEEDS.get(name, 1),
+        "batch_size": 128 if torus else 8,
+        "max_epochs": 250 if torus else 100,
+        "max_steps": None,
+        "optimizer": "sgd",
+        "lr": 1e-4,
+        "momentum": 0.9,
+        "lr_decay": 0.0,
+        "kl_floor": 1.0,
+        "kl_hold": 0.0,
+        "kl_ramp": 0.0,
+        "precision": "float32",
+        "eval_epochs": 5,
+        "eval_sequences": None,
+        "n_is_samples": 10,
+        "mu_init": 10.0 if torus else 30.0,
+        "eps": 1e-3 if name == "tvae_L0_dsprites" else 1e-6,
+        "likelihood": "bernoulli",
+        "u_mean_init": 0.0,
+        "u_logvar_init": 0.0,
+        "standardised": False,
+        "he_init": False,
+        "boundary": "circular",
+        "trainable_w": False,
+        "source": "auto",
+    }
+    assert {option: getattr(exp, option) for option in protocol} == protocol
+    assert exp == EXPERIMENTS[name]
+    for step in (0, 1, 500, 999):
+        assert kl_weight(exp, step, 1000) == 1.0 and learning_rate(exp, step, 1000) == 1e-4
+    optimizer = build_optimizer(exp, exp.build_model())
+    assert type(optimizer) is torch.optim.SGD
+    group = optimizer.param_groups[0]
+    assert (group["lr"], group["momentum"], group["weight_decay"], group["nesterov"]) == (1e-4, 0.9, 0, False)
+
+
+def test_the_sixteen_and_their_data():
+    kinds = {name: (exp.data, exp.test_data) for name, exp in EXPERIMENTS.items()}
+    for name, (kind, test_kind) in kinds.items():
+        special = {"2d": "mnist_grey", "perspective": "mnist_perspective", "rotcolor": "mnist_dual"}
+        wanted = next((k for part, k in special.items() if part in name), "mnist")
+        assert kind == ("dsprites" if "dsprites" in name else wanted)
+        assert test_kind == ("mnist_dual" if "generalization" in name else "")
+    assert len(kinds) == 16 and set(SCALES) == {"smoke", "quick", "long", "paper"}
+
+
+def test_training_sees_the_train_split_and_measuring_the_test_split(data):
+    exp = smoke("tvae_Lpartial_mnist_generalization")
+    assert [exp.build_sequences(s, 1, folder=data).kind for s in ("train", "validation", "test")] == [
+        *("single", "single", "dual")
+    ]
+    parts = [set(exp.load_images(data).split(s, 1).tolist()) for s in ("train", "validation", "test")]
+    assert sum(map(len, parts)) == len(set().union(*parts)) == 5000
+
+
+def test_an_epoch_visits_every_digit_once(few, data, tmp_path):
+    trainer = Trainer(find_run(tiny(), None, "cpu", tmp_path, data), torch.device("cpu"), data)
+    orders = []
+    for trainer.step in range(8):
+        orders.append(trainer.batch_index(trainer.order()))
+    epochs = [torch.cat(orders[i : i + 4]).tolist() for i in (0, 4)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(16)) and epochs[0] != epochs[1]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="keep_freed_memory is for glibc")
+def test_a_training_step_hands_no_memory_back(tmp_path, data):
+    """Counted in page faults; without keep_freed_memory there are thousands in every step."""
+    code = """
+import sys, resource, torch
+from pathlib import Path
+from tvae_core.benchmark.step_time import trainer_of
+from tvae_core.experiments import EXPERIMENTS
+changes = {"source": "offline", "optimizer": "adamw", "precision": "bfloat16"}
+exp = EXPERIMENTS["tvae_Lpartial_mnist"].with_options(**changes)
+with trainer_of(exp, torch.device("cpu"), Path(sys.argv[1])) as trainer:
+    index = trainer.batch_index(trainer.order())
+    for step in range(8):
+        if step == 3:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        trainer.take_step(index)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 5)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(data)], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 1000

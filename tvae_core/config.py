@@ -1,0 +1,251 @@
+"""Every option of an experiment, with its meaning and its check, and what each scale changes of them."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+
+from tvae_core.data import dsprites, mnist
+from tvae_core.data.dsprites import Sprites, SpriteSequences
+from tvae_core.data.mnist import Digits, DigitSequences
+from tvae_core.data.sequences import SOURCES
+from tvae_core.files import DATA
+from tvae_core.model.grouper import Grouper
+from tvae_core.model.losses import LIKELIHOODS
+from tvae_core.model.torus import BOUNDARIES, embed, offsets, window
+from tvae_core.model.tvae import TVAE
+from tvae_core.seeding import generator
+from tvae_core.validation import check_choice, check_types
+
+# What `quick` changes was found by measuring: notebooks/study.ipynb holds each part against its absence.
+_SOON = {
+    "optimizer": "adamw",
+    "lr": 8e-4,
+    "lr_decay": 0.2,
+    "standardised": True,
+    "u_mean_init": 0.7,
+    "u_logvar_init": -2.0,
+    "he_init": True,
+    "kl_floor": 0.02,
+    "kl_hold": 0.1,
+    "kl_ramp": 0.4,
+}
+_LAPTOP = {**_SOON, "precision": "auto", "eval_sequences": 300, "batch_size": 16}
+SCALES: Mapping[str, Mapping[str, object]] = MappingProxyType(
+    {
+        "smoke": {
+            **_SOON,
+            "source": "offline",
+            "max_steps": 20,
+            "batch_size": 4,
+            "eval_sequences": 24,
+            "n_is_samples": 2,
+        },
+        "quick": {**_LAPTOP, "max_steps": 1200},
+        "long": {**_LAPTOP, "max_steps": 6000},
+        "paper": {},
+    }
+)
+
+
+def default_scale(device: str) -> str:
+    """`paper` on a CUDA GPU, `quick` on any other kind of device."""
+    return "paper" if device == "cuda" else "quick"
+
+
+DATA_KINDS = ("mnist", "mnist_dual", "mnist_perspective", "mnist_grey", "dsprites")
+TOPOGRAPHIES = ("capsules", "lattice", "none")
+OPTIMIZERS = ("sgd", "adamw")
+PRECISIONS = ("float32", "bfloat16", "auto")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that determines a run, flat; the defaults are those of most of the sixteen.
+
+    Raises ValueError, naming the option, its value and what is allowed, for values that cannot be.
+    """
+
+    name: str
+    shows: str = ""  # the figure or table of the paper
+    scale: str = "paper"
+
+    data: str = "mnist"  # sequences trained on
+    test_data: str = ""  # sequences measured on, where they differ from `data`
+    source: str = "auto"  # of the images: official if they can be had, otherwise offline
+    max_transform_len: int = 30  # dSprites: of the first so many x, y and orientations, every second
+
+    n_caps: int = 18  # C
+    cap_dim: int = 18  # D
+    n_transforms: int = 18  # S
+    capsule: tuple[int, ...] = ()  # shape of a capsule of several dimensions (product cap_dim), or ()
+    topography: str = "capsules"  # over (frames, units); "lattice": over the units of a frame; "none": VAE
+    group_kernel: tuple[int, ...] = (13, 13)  # lengths along (frames, units), or along the lattice's axes
+    n_off_diag: int | None = 1  # K = 2·n_off_diag + 1 for shifting capsules; None: stationary
+    boundary: str = "circular"
+    trainable_w: bool = False
+    mu_init: float = 30.0
+    eps: float = 1e-6
+    likelihood: str = "bernoulli"
+    u_mean_init: float = 0.0  # added to the initial mean and log-variance of q(u|x)
+    u_logvar_init: float = 0.0
+    standardised: bool = False  # the decoder takes out the initial mean and spread of t (networks.Decoder)
+    he_init: bool = False  # the weights before a ReLU begin with He's variance, not PyTorch's sixth of it
+
+    seed: int = 1
+    batch_size: int = 8  # sequences
+    max_epochs: int = 100
+    max_steps: int | None = None  # instead of max_epochs
+    optimizer: str = "sgd"
+    lr: float = 1e-4
+    momentum: float = 0.9  # of SGD
+    lr_decay: float = 0.0  # in so many of the steps, the last ones, the learning rate falls to 0
+    kl_floor: float = 1.0  # weight of the KL terms in the first `kl_hold` of the steps, …
+    kl_hold: float = 0.0
+    kl_ramp: float = 0.0  # … rising to 1, by the same factor in each step, over the next `kl_ramp` of them
+    precision: str = "float32"
+
+    eval_epochs: int = 5  # epochs between evaluations on the validation split
+    eval_sequences: int | None = None  # of the test split that are measured; None: all
+    n_is_samples: int = 10
+    wandb_on: bool = False
+
+    def __post_init__(self):
+        check_types(self)
+        for option, allowed in _CHOICES.items():
+            value = getattr(self, option)
+            if value or option != "test_data":
+                check_choice(value, allowed, option)
+        for option, (least, most) in _RANGES.items():
+            value = getattr(self, option)
+            if value is not None and not least <= value <= most:
+                bound = f"at least {least}" if value < least else f"at most {most}"
+                raise ValueError(f"{option} is {value}, but must be {bound}")
+        if self.test_data and not {self.data, self.test_data} <= _COLOURED:
+            raise ValueError(f"test_data is {self.test_data!r}, which cannot be had of {self.data!r}")
+        for option in ("lr", "eps", "kl_floor"):
+            if not getattr(self, option) > 0:  # so that nan is refused too
+                raise ValueError(f"{option} is {getattr(self, option)}, but must be above 0")
+        frames = {"mnist_grey": 1, "dsprites": self.n_transforms}.get(self.data, mnist.N_FRAMES)
+        if self.n_transforms != frames:
+            raise ValueError(f"n_transforms is {self.n_transforms}, but {self.data} sequences have {frames}")
+        if torch.Size(self.capsule_shape).numel() != self.cap_dim:
+            raise ValueError(f"capsule {self.capsule} does not have cap_dim = {self.cap_dim} units")
+        rank = {"none": None, "capsules": 2, "lattice": len(self.capsule_shape)}[self.topography]
+        if rank is not None and len(self.group_kernel) != rank:
+            raise ValueError(f"group_kernel is {self.group_kernel}, but must have {rank} lengths")
+        if self.topography == "capsules" and self.group_kernel[0] > self.n_transforms:
+            raise ValueError(f"group_kernel is {self.group_kernel}, but there are {self.n_transforms} frames")
+
+    @property
+    def capsule_shape(self) -> tuple[int, ...]:
+        """The shape of a capsule, (D,) unless it has several dimensions."""
+        return self.capsule or (self.cap_dim,)
+
+    @property
+    def anchor(self) -> int:
+        """l0, the frame whose window starts at frame 0; 0 where time plays no part."""
+        return -window(self.group_kernel[0])[0] if self.topography == "capsules" else 0
+
+    @cached_property
+    def held_out(self) -> list[int]:
+        """The frames that t of the anchor never sees; without grouper all but the anchor."""
+        grouper = self.build_grouper()
+        seen = grouper.seen_frames(self.anchor) if grouper else [self.anchor]
+        return [frame for frame in range(self.n_transforms) if frame not in seen]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of a frame."""
+        return {"dsprites": (1, 64, 64), "mnist_grey": (1, 28, 28)}.get(self.data, (3, 28, 28))
+
+    def load_images(self, folder: Path = DATA) -> Digits | Sprites:
+        """The images behind the sequences, with their `key` and `source`."""
+        if self.data == "dsprites":
+            return dsprites.load(self.source, folder)
+        return mnist.load(self.source, folder)
+
+    def build_sequences(
+        self, split: str, seed: int, device: torch.device | str = "cpu", folder: Path = DATA
+    ) -> DigitSequences | SpriteSequences:
+        """The sequences of one split, `train`, `validation` or `test`, on the device.
+
+        Trained on `data`; the test split shows `test_data` where that differs.
+        """
+        images = self.load_images(folder)
+        if self.data == "dsprites":
+            return SpriteSequences(images, split, seed, self.n_transforms, self.max_transform_len, device)
+        kind = self.test_data if self.test_data and split == "test" else self.data
+        kind = kind.removeprefix("mnist").removeprefix("_") or "single"
+        return DigitSequences(images, split, seed, kind, device)
+
+    def build_grouper(self) -> Grouper | None:
+        """W, mu and eps as the row says; None for the plain VAE."""
+        if self.topography == "none":
+            return None
+        lattice = (self.n_transforms, *self.capsule_shape)
+        if self.topography == "capsules":
+            pairs = offsets(*self.group_kernel, self.n_off_diag)
+            steps = [embed(pairs, (0, axis), len(lattice)) for axis in range(1, len(lattice))]
+        else:
+            within = torch.cartesian_prod(*(torch.tensor(window(k)) for k in self.group_kernel))
+            steps = [[(0, *step) for step in within.view(-1, len(self.group_kernel)).tolist()]]
+        return Grouper(lattice, steps, self.mu_init, self.eps, self.boundary, self.trainable_w)
+
+    def build_model(self, seed: int | None = None) -> TVAE:
+        """A new model on the CPU; its weights depend on the seed (the experiment's own if None) alone."""
+        seed = self.seed if seed is None else seed
+        with torch.random.fork_rng(devices=[]):
+            torch.random.set_rng_state(generator("cpu", seed, "weights").get_state())
+            return TVAE(
+                self.image_shape,
+                self.n_caps,
+                self.cap_dim,
+                self.build_grouper(),
+                self.likelihood,
+                self.u_mean_init,
+                self.u_logvar_init,
+                self.standardised,
+                self.he_init,
+            )
+
+    def at_scale(self, scale: str) -> "Experiment":
+        """This experiment at `smoke` (seconds), `quick` (minutes), `long` or `paper` (the full protocol)."""
+        changes = dict(SCALES[check_choice(scale, SCALES, "scale")])
+        if self.n_transforms == 1:  # batches of single frames have a size of their own
+            changes.pop("batch_size", None)
+        return dataclasses.replace(self, scale=scale, **changes)
+
+    def with_options(self, **options) -> "Experiment":
+        """This experiment with options changed; ValueError for an unknown one, naming the nearest."""
+        for option in options:
+            check_choice(
+                option, [f.name for f in dataclasses.fields(self) if f.name not in _LABELS], "option"
+            )
+        return dataclasses.replace(self, **options)
+
+
+_LABELS = ("name", "shows", "scale")
+_COLOURED = {"mnist", "mnist_dual", "mnist_perspective"}
+_CHOICES = {
+    "data": DATA_KINDS,
+    "source": SOURCES,
+    "test_data": DATA_KINDS,
+    "topography": TOPOGRAPHIES,
+    "boundary": BOUNDARIES,
+    "likelihood": LIKELIHOODS,
+    "optimizer": OPTIMIZERS,
+    "precision": PRECISIONS,
+}
+_COUNTS = ["n_caps", "cap_dim", "n_transforms", "batch_size", "max_epochs", "max_steps", "eval_epochs"]
+_COUNTS += ["n_is_samples", "max_transform_len", "eval_sequences"]
+_RANGES = {
+    **dict.fromkeys(_COUNTS, (1, float("inf"))),
+    **dict.fromkeys(("kl_floor", "kl_hold", "kl_ramp", "lr_decay"), (0, 1)),
+    "n_off_diag": (0, float("inf")),
+    "seed": (0, 2**32 - 1),
+}

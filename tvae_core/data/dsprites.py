@@ -1,0 +1,247 @@
+"""The sprites: drawn from formulas or read from the official archive, and the sequences that move them."""
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from tvae_core.data.dsprites_archive import AXES, FILE, IMAGE_SIZE, URL, obtain, read
+from tvae_core.data.sequences import SOURCES, SPLITS, Batch, any_host_answers
+from tvae_core.files import DATA, OFFLINE
+from tvae_core.validation import check_choice
+
+FACTORS = ("x", "y", "orientation", "scale")
+SHAPES = ("square", "ellipse", "heart")
+SUBSET = {  # the official indices of the images used, in the archive's order of factors
+    "shape": range(3),
+    "scale": range(1, 6),
+    "orientation": range(0, 30, 2),
+    "x": range(0, 30, 2),
+    "y": range(0, 30, 2),
+}
+FACTOR_SIZES = tuple(len(SUBSET[name]) for name in FACTORS)
+RENDERER = 1  # raise it with any change of a rendered pixel: it enters the identity of runs
+
+# Outlines, in pixels at full scale. Found by turning the pixel centres of 320 real frames, taken from
+# the animation that the dSprites project publishes, back to orientation 0 and scale 1: pixels inside
+# and outside then separate along one curve. The square's edge lies between 9.597 and 9.600 (0.3 · 64 / 2,
+# a pixel centre exactly on it being outside). The heart is the well-known curve (16 sin³t,
+# 13 cos t − 5 cos 2t − 2 cos 3t − cos 4t) with free coefficients. Of 1.3 million pixels 10 come out wrong.
+SQUARE = 9.599
+ELLIPSE = (12.766, 7.213)
+HEART_X = {1: 7.268, 3: -2.327}  # rightwards: coefficients of sin kt
+HEART_Y = {0: 1.523, 1: 8.602, 2: -3.204, 3: -1.285, 4: -0.642}  # upwards: coefficients of cos kt
+
+_OFFICIAL_KEY = "dsprites-official"
+_DIRECTIONS = 1 << 16  # so fine that an outline moves by less than 0.004 pixels from one to the next
+_REACH = 14  # pixels: no outline is longer than the square's half diagonal, 13.6
+_CHUNK = 2048  # images drawn at a time, which bounds the memory
+
+log = logging.getLogger("tvae_core")
+
+
+@cache
+def _outlines() -> Float[np.ndarray, "3 directions"]:
+    """Pixels from a shape's centre to its outline in every direction, clockwise from the right."""
+    angle = (np.arange(_DIRECTIONS) + 0.5) * 2 * np.pi / _DIRECTIONS
+    right, down = np.cos(angle), np.sin(angle)
+    square = SQUARE / np.maximum(abs(right), abs(down))
+    ellipse = 1 / np.hypot(right / ELLIPSE[0], down / ELLIPSE[1])
+    t = np.linspace(0, np.pi, 4001)
+    x = sum(value * np.sin(k * t) for k, value in HEART_X.items())
+    y = sum(value * np.cos(k * t) for k, value in HEART_Y.items())
+    heart = np.interp(np.arccos(-down), np.arctan2(x, y), np.hypot(x, y))
+    return np.stack([square, ellipse, heart])
+
+
+def render(shape, scale, orientation, x, y) -> UInt8[np.ndarray, "*batch 64 64"]:
+    """Binary images (…, 64, 64) of the dSprites with these latent indices, integer arrays (…) of equal shape.
+
+    Shape 0, 1, 2 is square, ellipse, heart; scale 0..5 is 0.5 to 1.0; orientation 0..39 turns
+    counter-clockwise from 0 to 2π, both included; x and y 0..31 put the centre at 16 to 48 pixels from the
+    left and the top. A pixel is set if its centre lies inside the outline. Raises ValueError for an index
+    out of range.
+    """
+    latents = []
+    for (name, size), values in zip(AXES.items(), (shape, scale, orientation, x, y), strict=True):
+        values = np.asarray(values)
+        wrong = values[(values < 0) | (values >= size) | (values != np.floor(values))]
+        if wrong.size:
+            raise ValueError(f"{name} {wrong.flat[0]} is not among the indices 0 to {size - 1}")
+        latents.append(values.astype(np.int64))
+    batch = latents[0].shape
+    latents = np.stack(latents).reshape(len(AXES), -1)
+    images = np.zeros((latents.shape[1], IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+    for i in range(0, len(images), _CHUNK):
+        _draw(images[i : i + _CHUNK], *latents[:, i : i + _CHUNK])
+    return images.reshape(*batch, IMAGE_SIZE, IMAGE_SIZE)
+
+
+def _draw(images, shape, scale, orientation, x, y) -> None:
+    """Set the pixels inside the outlines in black images (N, 64, 64), within a window around each."""
+    shape, scale, orientation = (v[:, None, None] for v in (shape, scale, orientation))
+    window = np.arange(-_REACH, _REACH + 1)
+    centres = [16 + 32 * v / (AXES["x"] - 1) for v in (x, y)]
+    columns, rows = (np.floor(c).astype(np.int64)[:, None] + window for c in centres)
+    right = (columns + 0.5 - centres[0][:, None])[:, None, :]
+    down = (rows + 0.5 - centres[1][:, None])[:, :, None]
+    turns = np.arctan2(down, right) / (2 * np.pi) + orientation / (AXES["orientation"] - 1)
+    direction = np.floor(turns * _DIRECTIONS).astype(np.int64) % _DIRECTIONS
+    inside = np.hypot(right, down) < (0.5 + 0.1 * scale) * _outlines()[shape, direction]
+    images[np.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]] = inside
+
+
+@dataclass(frozen=True)
+class Sprites:
+    """50,625 images: every shape, scales 1 to 5, and 15 orientations, x and y each, in this order."""
+
+    packed: UInt8[Tensor, "images 512"]  # eight pixels to a byte, the leftmost in the highest bit
+    key: str  # enters the identity of every run trained on these images
+    source: str  # what a reader of a figure is told
+
+    @property
+    def official(self) -> bool:
+        """Whether this is the data set of the paper, not what stands in for it offline."""
+        return self.key == _OFFICIAL_KEY
+
+
+def _draw_subset() -> UInt8[np.ndarray, "images 512"]:
+    grids = np.meshgrid(*SUBSET.values(), indexing="ij")
+    rows = np.stack([axis.ravel() for axis in grids], axis=1)
+    parts = np.array_split(rows, len(rows) // _CHUNK)
+    drawn = (render(*part.T).reshape(len(part), -1) for part in parts)
+    return np.concatenate([np.packbits(images, axis=1) for images in drawn])
+
+
+def _kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """The array in a file, made and written by the first who asks; a read-only folder is no obstacle."""
+    if path.is_file():
+        return np.load(path)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(path.parent, os.W_OK):
+        return make()
+    with FileLock(path.with_suffix(".lock")):
+        if not path.is_file():
+            with tempfile.TemporaryDirectory(dir=path.parent, prefix="dsprites-") as unfinished:
+                np.save(Path(unfinished, path.name), make())
+                os.replace(Path(unfinished, path.name), path)
+    return np.load(path)
+
+
+def _rendered(folder: Path) -> Sprites:
+    key = f"dsprites-rendered-{RENDERER}"
+    packed = _kept(folder / f"{key}.npy", _draw_subset)
+    return Sprites(torch.from_numpy(packed), key, "dSprites, rendered from formulas")
+
+
+def _official(folder: Path) -> Sprites:
+    key = _OFFICIAL_KEY
+    packed = _kept(folder / f"{key}.npy", lambda: read(obtain(folder), SUBSET))
+    return Sprites(torch.from_numpy(packed), key, "dSprites, official archive (MD5 verified)")
+
+
+@lru_cache(maxsize=2)
+def load(source: str = "auto", folder: Path = DATA) -> Sprites:
+    """The sprites: `official` archive, drawn `offline`, or `auto`: official if it can be had.
+
+    The archive is read from `folder` (put it there by hand on an isolated machine) or downloaded into
+    it; what is made of it is kept there too. Raises ValueError for an unknown source, and, where
+    `official` is asked for, OSError if it can't be had and ValueError if it isn't the archive.
+    """
+    check_choice(source, SOURCES, "dSprites source")
+    source = "offline" if source == "auto" and "dsprites" in OFFLINE else source
+    at_hand = any((folder / name).is_file() for name in (FILE, f"{_OFFICIAL_KEY}.npy"))
+    if source == "official" or (source == "auto" and (at_hand or any_host_answers([URL]))):
+        try:
+            sprites = _official(folder)
+        except (OSError, ValueError) as error:
+            if source == "official":
+                raise
+            log.warning("the official dSprites cannot be used (%s)", error)
+            sprites = _rendered(folder)
+    else:
+        sprites = _rendered(folder)
+    log.info("data: %s", sprites.source)
+    return sprites
+
+
+class SpriteSequences:
+    """Sequences (B, S, 1, 64, 64) of one split, made as tensors on the device.
+
+    A sequence starts at one image and advances one of x, y, orientation and scale by one value a
+    frame, with wrap-around. x, y and orientation have n_frames values each, every
+    (max_transform_len / n_frames)th of the official indices; scale has five and loops. Split by seed:
+    a tenth of the images for test, a twentieth for validation, the rest to train. Raises ValueError
+    for an unknown split, and for lengths that the 15 values kept of each factor can't serve.
+    """
+
+    factors = FACTORS
+    varying = FACTORS
+    image_shape = (1, IMAGE_SIZE, IMAGE_SIZE)
+
+    def __init__(
+        self,
+        sprites: Sprites,
+        split: str,
+        seed: int,
+        n_frames: int = 15,
+        max_transform_len: int = 30,
+        device: torch.device | str = "cpu",
+    ):
+        check_choice(split, SPLITS, "split")
+        if 15 % n_frames:
+            raise ValueError(f"n_transforms is {n_frames}, but dSprites have 15 frames, or 5, 3 or 1 of them")
+        stride, rest = divmod(max_transform_len, 2 * n_frames)
+        if rest or not 2 <= max_transform_len <= 30:
+            allowed = f"a multiple of 2 x n_transforms = {2 * n_frames} and at most 30"
+            raise ValueError(f"max_transform_len is {max_transform_len}, but must be {allowed}")
+        self.n_frames = n_frames
+        self.packed = sprites.packed.to(device)
+        scales = FACTOR_SIZES[-1]
+        self._sizes = torch.tensor([n_frames, n_frames, n_frames, scales], device=device)
+        self._moves = torch.eye(len(FACTORS), dtype=torch.long, device=device)
+        self._places = torch.tensor([15 * stride, stride, 15**2 * stride, 15**3], device=device)
+        n = len(SHAPES) * scales * n_frames**3
+        order = torch.from_numpy(np.random.RandomState(seed).permutation(n))
+        test, validation, train = order.split([n // 10, n // 20, n - n // 10 - n // 20])
+        chosen = {"train": train, "validation": validation, "test": test}[split]
+        starts = torch.unravel_index(chosen.to(device), (len(SHAPES), scales, *[n_frames] * 3))
+        self.labels = starts[0]
+        self.starts = torch.stack([starts[3], starts[4], starts[2], starts[1]], dim=-1)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, index: Int[Tensor, " B"], generator: torch.Generator | None = None) -> Batch:
+        """Sequences that start at these images; the factor that varies is drawn from the generator."""
+        device = self.packed.device
+        varied = torch.randint(len(FACTORS), index.shape, generator=generator, device=device)
+        return self.sequence(index, varied)
+
+    def sequence(self, index: Int[Tensor, " B"], varied: Int[Tensor, " B"] | int) -> Batch:
+        """Sequences that start at these images and vary the named factor each."""
+        device = self.packed.device
+        index = index.to(device)
+        varied = torch.as_tensor(varied, device=device).expand(len(index))
+        steps = torch.arange(self.n_frames, device=device).view(1, -1, 1)
+        factors = (self.starts[index].unsqueeze(1) + steps * self._moves[varied].unsqueeze(1)) % self._sizes
+        labels = self.labels[index]
+        return Batch(self.frames(labels, factors), factors, varied, labels)
+
+    def frames(self, labels: Int[Tensor, " B"], factors: Int[Tensor, "B S 4"]) -> Tensor:
+        """The images themselves: (B, S, 1, 64, 64), 0 or 1, of shapes (B,) with these factor indices."""
+        place = (factors * self._places).sum(-1) + labels.unsqueeze(1) * (FACTOR_SIZES[-1] * 15**3)
+        bits = torch.arange(7, -1, -1, dtype=torch.uint8, device=self.packed.device)
+        pixels = (self.packed[place].unsqueeze(-1) >> bits) & 1
+        return pixels.view(*place.shape, *self.image_shape).float()

@@ -1,0 +1,75 @@
+"""The topographic variable: W as a buffer, mu as a parameter, (z, u) → t."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tvae_core.model.torus import Offset, neighbourhood, neighbours
+
+
+class Grouper(nn.Module):
+    """t = (z + mu) / Σ_a sqrt(W_a u² + eps), with one matrix W for each axis of the capsule.
+
+    A capsule of one dimension has one W and this is t = (z + mu) / sqrt(W u² + eps) (paper, Eq. 9, with
+    mu from its appendix); capsules of several dimensions sum over their axes, as the official code does.
+    u² is seen as (frames, *capsule), the lattice, and W is the same for every capsule.
+
+    A trainable W has one weight an offset, shared by all sites (so it stays circulant), and enters
+    squared (so it stays non-negative); it starts at the fixed W.
+    """
+
+    def __init__(
+        self,
+        lattice: Sequence[int],
+        steps: Sequence[Sequence[Offset]],
+        mu: float = 30.0,
+        eps: float = 1e-6,
+        boundary: str = "circular",
+        trainable: bool = False,
+    ):
+        """lattice: (S, *capsule); steps: for each axis of the capsule, its offsets on the lattice."""
+        super().__init__()
+        self.frames, self.capsule = lattice[0], tuple(lattice[1:])
+        self.eps = eps
+        self.mu = nn.Parameter(torch.tensor(float(mu)))
+        sites, inside = zip(*(neighbours(lattice, axis, boundary) for axis in steps), strict=True)
+        self.trainable = trainable
+        if trainable:
+            self.register_buffer("sites", torch.stack(sites), persistent=False)
+            self.register_buffer("inside", torch.stack(inside), persistent=False)
+            self.weights = nn.Parameter(torch.ones(len(sites), sites[0].shape[1]))
+        else:
+            fixed = [neighbourhood(s, i.float()) for s, i in zip(sites, inside, strict=True)]
+            self.register_buffer("fixed", torch.stack(fixed), persistent=False)
+
+    @property
+    def matrices(self) -> Float[Tensor, "A N N"]:
+        """W, one non-negative matrix for each axis of the capsule, N = S·D sites."""
+        if not self.trainable:
+            return self.fixed
+        weights = self.weights.square().unsqueeze(1) * self.inside
+        return torch.stack([neighbourhood(s, w) for s, w in zip(self.sites, weights, strict=True)])
+
+    def energy(self, u: Float[Tensor, "B S C D"]) -> Float[Tensor, "A B S C D"]:
+        """v = W u², the energy of u in each unit's neighbourhood, for each axis of the capsule."""
+        b, s, c, d = u.shape
+        if s * d != (n := math.prod((self.frames, *self.capsule))):
+            raise ValueError(f"{s} frames of {d} units make {s * d} sites, but this W couples {n}")
+        energy = u.square().transpose(1, 2).reshape(b * c, s * d)
+        # full precision under autocast: eps is below bfloat16's resolution of a large v
+        with torch.autocast(u.device.type, enabled=False):
+            v = energy.float() @ self.matrices.mT
+        return v.view(-1, b, c, s, d).transpose(2, 3)
+
+    def forward(self, z: Float[Tensor, "B S C D"], u: Float[Tensor, "B S C D"]) -> Float[Tensor, "B S C D"]:
+        """(z, u) → t, all (B, S, C, D). Raises ValueError if frames or units do not fit W."""
+        return (z + self.mu) / torch.sqrt(self.energy(u) + self.eps).sum(0)
+
+    def seen_frames(self, anchor: int) -> list[int]:
+        """The frames that t of frame `anchor` depends on; all others are held out from it."""
+        per_frame = self.matrices.detach().unflatten(1, (self.frames, -1)).unflatten(-1, (self.frames, -1))
+        touched = per_frame[:, anchor].sum((0, 1, 3)) > 0  # (A, D, S, D) → (S)
+        return torch.nonzero(touched).flatten().tolist()

@@ -1,0 +1,144 @@
+"""Line charts: curves in, a Figure out. Told apart by marker and lightness too, not by colour alone."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+
+from tvae_core.plotting.style import BODY, INK, MUTED, PAPER, RULE, SMALL, WIDTH, blank, style
+
+# Okabe & Ito without the green that a red might be taken for, and a shape each.
+LOOKS = (
+    *(("#0072b2", "o"), ("#e69f00", "s"), ("#56b4e9", "^"), ("#cc79a7", "D"), ("#1a1a1a", "v")),
+    *(("#d55e00", "P"), ("#7a6a00", "X"), ("#6a51a3", "<"), ("#8c8c8c", "*"), ("#004d40", "p")),
+)
+_BESIDE = {
+    "fontsize": SMALL,
+    "color": MUTED,
+    "bbox": {"fc": PAPER, "ec": "none", "alpha": 0.8, "pad": 0.4},
+    "zorder": 4,
+}
+ROW, HEAD, FOOT, KEY = 2.0, 0.28, 0.50, 0.17  # inches: a panel, title above, axis below, a line of the key
+DASHED = "Dashed, with open markers: before any training."
+
+
+class Curve(NamedTuple):
+    """One line; None where it is not defined. Curves of the same look belong to one entry of the key."""
+
+    label: str
+    look: int
+    x: Sequence[float]
+    y: Sequence[float | None]
+    sd: Sequence[float | None] = ()  # over seeds
+    hollow: Sequence[bool] = ()  # markers that are left open
+    joined: bool = True  # by a line
+    control: bool = False  # nothing was trained: dashed, markers open, not in the key
+
+
+class Panel(NamedTuple):
+    """Curves over one axis, and levels to compare them with."""
+
+    title: str
+    x_label: str
+    y_label: str
+    curves: Sequence[Curve]
+    levels: Sequence[tuple[str, float]] = ()
+    marks: Sequence[tuple[str, float]] = ()  # the same for places on the x axis
+    ticks: Sequence[tuple[float, str]] = ()  # places and names on the x axis, or the usual ones
+    log: bool = False
+    from_zero: bool = False  # where the y axis begins, so that what does not grow is seen not to
+
+
+def charts(panels: Sequence[Panel], columns: int = 2, notes: Sequence[str] = ()) -> Figure:
+    """Panels in rows of so many, one key below for all of them, and below it what `notes` say of markers.
+
+    Neighbours in a row with the same name on the y axis have the same y axis.
+    """
+    lines, entries = -(-len(panels) // columns), _entries(panels)
+    key = (-(-len(entries) // 3) + len(notes)) * KEY + 0.16
+    height = lines * (HEAD + ROW + FOOT) + key
+    pitch = (WIDTH + 0.12) / columns
+    with style():
+        figure = blank(WIDTH, height)
+        for i, panel in enumerate(panels):
+            left, top = i % columns * pitch + 0.52, i // columns * (HEAD + ROW + FOOT) + HEAD
+            alike = i % columns and panels[i - 1].y_label == panel.y_label
+            shared = {"sharey": figure.axes[-1]} if alike else {}
+            place = (left / WIDTH, 1 - (top + ROW) / height, (pitch - 0.64) / WIDTH, ROW / height)
+            _draw(figure.add_axes(place, **shared), panel)
+        options = {"ncols": 3, "fontsize": SMALL, "frameon": False, "labelspacing": 0.35, "handlelength": 2.6}
+        anchor = (0.03, (key - 0.04) / height)
+        figure.legend(handles=entries, loc="upper left", bbox_to_anchor=anchor, **options)
+        for i, note in enumerate(notes):
+            y = (len(notes) - i - 0.5) * KEY / height
+            figure.text(0.52 / WIDTH, y, note, fontsize=SMALL, color=MUTED, va="center")
+    return figure
+
+
+def _line(curve: Curve) -> dict[str, object]:
+    colour, marker = LOOKS[curve.look % len(LOOKS)]
+    face = PAPER if curve.control else colour
+    size = {"markersize": 3.6, "markeredgewidth": 0.8, "linewidth": 0.9 if curve.control else 1.3}
+    dashes = {"linestyle": (0, (3, 2)) if curve.control else "-"} if curve.joined else {"linestyle": "none"}
+    return {"color": colour, "marker": marker, "markerfacecolor": face, **size, **dashes}
+
+
+def _entries(panels: Sequence[Panel]) -> list[Line2D]:
+    looks = {(c.label, c.look): _line(c) for p in panels for c in p.curves if not c.control}
+    return [Line2D([], [], label=name, **line) for (name, _), line in looks.items()]
+
+
+def _draw(axes: Axes, panel: Panel) -> None:
+    for curve in panel.curves:
+        _draw_curve(axes, curve)
+    for name, level in panel.levels:
+        axes.axhline(level, color=MUTED, lw=0.8, ls=(0, (1, 1.5)), zorder=1)
+        over = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
+        axes.annotate(name, (0.995, level), (0, 2), ha="right", **_BESIDE, **over)
+    for name, spot in panel.marks:
+        axes.axvline(spot, color=MUTED, lw=0.8, ls=(0, (1, 1.5)), zorder=1)
+        over = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points"}
+        axes.annotate(name, (spot, 1.0), (2, -7), **_BESIDE, **over)
+    if panel.log:
+        axes.set_yscale("log")
+        low, high = axes.get_ylim()
+        axes.set_yticks([tick for tick in _round_numbers(low, high) if low <= tick <= high])
+        axes.yaxis.set_minor_locator(NullLocator())
+    if panel.from_zero:
+        axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(FuncFormatter(_number))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if panel.ticks:
+        axes.set_xticks(*zip(*panel.ticks, strict=True))
+    axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
+    axes.set_title(panel.title, weight="bold", fontsize=BODY)
+    axes.grid(axis="y", color=RULE, lw=0.4, alpha=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.xaxis.label.set_color(INK)
+
+
+def _number(value: float, _: int) -> str:
+    return (f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}").replace("-", "−")
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    dense = high / low < 12
+    return [m * 10.0**e for e in decades for m in ((1, 1.5, 2, 3, 4, 5, 7) if dense else (1, 2, 5))]
+
+
+def _draw_curve(axes: Axes, curve: Curve) -> None:
+    y = [math.nan if value is None else value for value in curve.y]
+    line = _line(curve)
+    if any(value is not None for value in curve.sd):
+        bars = [value or 0.0 for value in curve.sd]
+        axes.errorbar(curve.x, y, bars, fmt="none", ecolor=line["color"], elinewidth=0.8, capsize=2)
+    axes.plot(curve.x, y, markevery=max(1, len(y) // 12), **line)
+    open_ = [i for i, hollow in enumerate(curve.hollow) if hollow]
+    style_ = {"marker": line["marker"], "markersize": 3.6, "markeredgewidth": 0.8, "linestyle": "none"}
+    at = [curve.x[i] for i in open_], [y[i] for i in open_]
+    axes.plot(*at, color=line["color"], markerfacecolor=PAPER, zorder=3, **style_)

@@ -1,0 +1,227 @@
+"""One page with every figure and table of a scale, and what each was made from: report.html.
+
+It holds all that it shows, so it opens from disk without a network.
+"""
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from tvae_core.files import FIGURES, RUNS, write_atomically
+from tvae_core.plotting.style import FOOT
+from tvae_core.plotting.tables import FIELDS, UNDEFINED, number
+from tvae_core.reproduce.notebook_text import Article, read_article
+from tvae_core.reproduce.notebooks import Notebook
+from tvae_core.reproduce.status import Status, status
+
+Reference = Mapping[tuple[str, str], float]
+MARKS = {"made": "●", "stale": "◐", "failed": "✕", "missing": "○"}  # told apart without colours
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure: where its PNG lies, what it shows in words, what stands below it."""
+
+    path: Path
+    digest: str  # of the PNG
+    alt: str
+    caption: str
+    width: int
+    height: int  # without the caption, which the PNG has too
+    pdf: str  # its name beside the page, or ""
+    slider: str  # a page of its own, or ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its cells, one a line as in its file, and what stands below it."""
+
+    cells: list[dict[str, str]]
+    caption: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run behind a figure or table, from what lies in its folder."""
+
+    experiment: str
+    seed: int
+    about: Mapping[str, object]  # provenance.json
+
+
+@dataclass(frozen=True)
+class Item:
+    """A figure or table at a scale: what there is of it, and what it was made from."""
+
+    notebook: Notebook
+    scale: str
+    status: Status
+
+    @cached_property
+    def record(self) -> dict[str, object]:
+        """What the executed notebook says of itself."""
+        return self.notebook.record(self.scale)
+
+    @cached_property
+    def article(self) -> Article:
+        """The words and numbers of the executed notebook."""
+        return read_article(self.notebook.executed(self.scale), with_tables=not self.tables)
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        """The tables that it wrote (tables.comma_separated)."""
+        found = []
+        for path in (path for path in self._files if path.suffix == ".csv"):
+            cells = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+            if cells and set(cells[0]) == set(FIELDS):
+                found.append(Table(cells, read_picture(path.with_suffix(".png")).caption))
+        return found
+
+    @cached_property
+    def pictures(self) -> list[Picture]:
+        """Its figures; a table stands on the page as text, not as a picture."""
+        named = {path.stem for path in self._files if path.suffix == ".csv"} if self.tables else set()
+        return [read_picture(p) for p in self._files if p.suffix == ".png" and p.stem not in named]
+
+    @property
+    def _files(self) -> list[Path]:
+        return [path for path in self.notebook.figures(self.scale) if path.is_file()]
+
+    @cached_property
+    def runs(self) -> list[Trained]:
+        """The runs that it needed, as far as they are still there."""
+        needed = self.record.get("runs", {}).items()
+        files = {folder: RUNS / folder / "provenance.json" for folder, _ in needed}
+        about = {folder: json.loads(path.read_text()) for folder, path in files.items() if path.is_file()}
+        return [Trained(*run, about[folder]) for folder, run in needed if folder in about]
+
+    @property
+    def seeds(self) -> dict[str, list[int]]:
+        """The seeds of each experiment."""
+        names = dict.fromkeys(run.experiment for run in self.runs)
+        return {name: [run.seed for run in self.runs if run.experiment == name] for name in names}
+
+    def recorded(self, key: str) -> list:
+        """What the provenance of its runs says under a key, each once; nothing where they don't say it."""
+        return [v for v in dict.fromkeys(run.about.get(key) for run in self.runs) if v]
+
+    @property
+    def seconds(self) -> float:
+        """What the notebook and the training of its runs took."""
+        return self.record.get("seconds", 0.0) + sum(run.about["seconds"] for run in self.runs)
+
+    @property
+    def files(self) -> list[str]:
+        """What lies beside the page, by the way that leads there from it."""
+        made = [path for path in self.notebook.outputs(self.scale) if path.is_file()]
+        return [Path(os.path.relpath(path, FIGURES / self.scale)).as_posix() for path in made]
+
+    @property
+    def command(self) -> str:
+        """The command that makes it again, just so."""
+        return self.notebook.command(self.scale, self.record.get("parameters", {}))
+
+
+def read_picture(path: Path) -> Picture:
+    """A PNG as style.save wrote it, and the page of the same name beside it if there is one."""
+    with Image.open(path) as image:
+        text, (width, height) = image.text, image.size
+    page, pdf = path.with_suffix(".html"), path.with_suffix(".pdf")
+    slider = page.read_text(encoding="utf-8") if page.is_file() else ""
+    return Picture(
+        path=path,
+        digest=hashlib.sha256(path.read_bytes()).hexdigest(),
+        alt=text.get("Description", ""),
+        caption=text.get("Comment", ""),
+        width=width,
+        height=height - int(text.get(FOOT, 0)),
+        pdf=pdf.name if pdf.is_file() else "",
+        slider=slider,
+    )
+
+
+def embedded(path: Path) -> str:
+    """A PNG as a data URI of a quarter of its size: WebP in a quality that shows no difference."""
+    with Image.open(path) as image, io.BytesIO() as small:
+        image.convert("RGB").save(small, "WEBP", quality=90, method=2)
+        return "data:image/webp;base64," + base64.b64encode(small.getvalue()).decode()
+
+
+def pivot(cells: Sequence[dict[str, str]], reference: Reference) -> tuple[list[dict], list[dict]]:
+    """Columns and rows of a table for the page, with a reference and a difference where one is known."""
+    columns: dict[str, dict] = {}
+    for cell in cells:
+        known = not int(cell["control"]) and (cell["experiment"], cell["measure"]) in reference
+        column = columns.setdefault(cell["measure"], {**cell, "compared": False})
+        column["compared"] |= known
+    rows, width = [], len(columns)
+    for first in range(0, len(cells), width):
+        line = cells[first : first + width]
+        shown = [_shown(cell, columns[cell["measure"]]["compared"], reference) for cell in line]
+        rows.append({"label": line[0]["row"], "control": int(line[0]["control"]), "cells": shown})
+    return list(columns.values()), rows
+
+
+def _shown(cell: dict[str, str], compared: bool, reference: Reference) -> dict[str, object]:
+    decimals = int(cell["decimals"])
+    ends = [number(float(cell[end]), decimals) for end in ("low", "high") if cell[end]]
+    known = None if int(cell["control"]) else reference.get((cell["experiment"], cell["measure"]))
+    difference = None if known is None or not cell["mean"] else float(cell["mean"]) - known
+    return {
+        "mean": number(float(cell["mean"]), decimals) if cell["mean"] else UNDEFINED,
+        "sd": number(float(cell["sd"]), decimals) if cell["sd"] else "",
+        "seeds": int(cell["seeds"]),
+        "interval": "; ".join(ends),
+        "compared": compared,
+        "reference": "" if known is None else number(known, decimals),
+        "difference": "" if difference is None else f"{'+' * (difference > 0)}{number(difference, decimals)}",
+    }
+
+
+def render(scale: str, items: Sequence[Item], reference: Reference) -> str:
+    """The page, the same text for the same files, with the digest of each picture in its place."""
+    loader = PackageLoader("tvae_core.reproduce", ".")
+    options = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
+    environment = Environment(loader=loader, autoescape=True, **options)
+    environment.globals |= {"pivot": lambda cells: pivot(cells, reference), "marks": MARKS}
+    environment.globals |= {"minutes": minutes, "gigabytes": gigabytes}
+    return environment.get_template("report.html.jinja").render(scale=scale, items=items)
+
+
+def minutes(seconds: float) -> str:
+    """Seconds as minutes, to a tenth."""
+    return f"{seconds / 60:,.1f}"
+
+
+def gigabytes(sizes: Iterable[int | None]) -> str:
+    """The largest of some sizes in bytes."""
+    known = [size for size in sizes if size]
+    return f"{max(known) / 1e9:.1f} GB" if known else "not recorded"
+
+
+def report(scale: str, notebooks: Iterable[Notebook], reference: Reference, noted: Mapping[str, str]) -> Path:
+    """Write the report of a scale if it would differ from the one that is there, and return its path.
+
+    `noted` says, by notebook, why something was not made in this call where its files alone don't tell.
+    """
+    items = [Item(notebook, scale, status(notebook, scale)) for notebook in notebooks]
+    for i, item in enumerate(items):
+        if item.status.word == "missing" and item.notebook.name in noted:
+            items[i] = Item(item.notebook, scale, Status("missing", noted[item.notebook.name]))
+    page, path = render(scale, items, reference), FIGURES / scale / "report.html"
+    last_line = f"<!-- {hashlib.sha256(page.encode()).hexdigest()} -->\n"
+    if not path.is_file() or not path.read_text(encoding="utf-8").endswith(last_line):
+        for picture in (picture for item in items for picture in item.pictures):
+            page = page.replace(f'src="{picture.digest}"', f'src="{embedded(picture.path)}"')
+        write_atomically(path, f"{page}\n{last_line}")
+    return path

@@ -1,0 +1,226 @@
+"""One training step: learning rate, KL weight, optimizer, and the step itself as fixed work on the device."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.func import functional_call, stack_module_state, vmap
+
+from tvae_core.config import Experiment
+from tvae_core.data.dsprites import SpriteSequences
+from tvae_core.data.mnist import DigitSequences
+from tvae_core.model.tvae import TVAE, Noise, Output
+from tvae_core.seeding import set_seed
+
+
+def kl_weight(exp: Experiment, step: int, total: int) -> float:
+    """The weight of KL(z) and KL(u) at a step: the floor, held, then rising to 1 by a factor each step.
+
+    A straight line to 1 leaves small weights within a few steps, and what the latents say then is lost
+    sooner than the decoder can learn to do with less.
+    """
+    done = step / total - exp.kl_hold
+    left = 0.0 if done >= exp.kl_ramp else 1 - max(0.0, done) / exp.kl_ramp if exp.kl_ramp else 1.0
+    return exp.kl_floor**left
+
+
+def learning_rate(exp: Experiment, step: int, total: int) -> float:
+    """Constant as in the paper; in the last `lr_decay` of the steps it falls to 0 along a straight line."""
+    left = 1 - step / total
+    return exp.lr * (left / exp.lr_decay if left < exp.lr_decay else 1.0)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Where the optimizer keeps it in a tensor it stays the same tensor, which a CUDA graph reads."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+def build_optimizer(exp: Experiment, model: TVAE) -> torch.optim.Optimizer:
+    """SGD with momentum, or AdamW; one fused kernel where the device has it, its learning rate a tensor."""
+    device = next(model.parameters()).device
+    cuda, fused = device.type == "cuda", device.type in ("cuda", "cpu")
+    # the kernel of CUDA reads a float32 on the device, that of the CPU any number on the host
+    place = {"device": device, "dtype": torch.float32} if cuda else {"dtype": torch.float64}
+    lr = torch.tensor(exp.lr, **place) if fused else exp.lr
+    if exp.optimizer == "sgd":
+        return torch.optim.SGD(model.parameters(), lr=lr, momentum=exp.momentum, fused=fused)
+    return torch.optim.AdamW(model.parameters(), lr=lr, fused=fused, capturable=cuda)
+
+
+WARM_UPS = 3  # as many as PyTorch's documentation takes
+
+Work = Callable[[], None]
+
+log = logging.getLogger("tvae_core")
+
+
+@torch.no_grad()
+def warm_up(work: Work, state: Callable[[], Iterable[Tensor]]) -> None:
+    """Do the work a few times, so that libraries set themselves up, and put back what it changed, in place.
+
+    state: the tensors that it changes, as they are at the time of the call. Those that the work makes (an
+    optimizer's state) are left at zero, which is where they begin.
+    """
+    before = {id(tensor): (tensor, tensor.clone()) for tensor in state()}
+    for _ in range(WARM_UPS):
+        with torch.enable_grad():
+            work()
+    for tensor in state():
+        if id(tensor) in before:
+            tensor.copy_(before[id(tensor)][1])
+        else:
+            tensor.zero_()
+
+
+def capture(
+    work: Work,
+    state: Callable[[], Iterable[Tensor]],
+    generators: Iterable[torch.Generator],
+    device: torch.device,
+) -> Work:
+    """The same work as one launch, which reads its inputs and the generators' states when it is called.
+
+    Of the state, nothing is changed (see rehearse). Work that cannot be recorded is given back as it is, to
+    be launched bit by bit, and the log says why.
+    """
+    aside = torch.cuda.Stream(device)  # one stream for both: autograd remembers where it was rehearsed
+    aside.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(aside), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
+        warm_up(work, state)
+    torch.cuda.current_stream(device).wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    for g in generators:
+        graph.register_generator_state(g)
+    try:
+        with torch.cuda.graph(graph, stream=aside):
+            work()
+    except RuntimeError as error:
+        log.warning("a step cannot be recorded as a CUDA graph, and is launched bit by bit (%s)", error)
+        return work
+    return graph.replay
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """What a step needs of one seed, and changes of it."""
+
+    seed: int
+    sequences: DigitSequences | SpriteSequences
+    model: TVAE
+    optimizer: torch.optim.Optimizer
+    terms: Float[Tensor, "3"]  # sums of nll, KL z, KL u
+
+
+def mean_terms(out: Output) -> Float[Tensor, "3"]:
+    """nll, KL z and KL u, in nats a frame."""
+    return torch.stack([out.nll.mean(), out.kl_z.mean(), out.kl_u.mean()])
+
+
+def stack_parameters(models: Sequence[TVAE]) -> dict[str, Tensor]:
+    """Each parameter of all models as one tensor (N, …), of which the models' own become the slices.
+
+    So a model, and an optimizer of it, still is one by itself: saved, measured and updated alone.
+    """
+    stacked, _ = stack_module_state(list(models))
+    for i, model in enumerate(models):
+        for name, parameter in model.named_parameters():
+            parameter.data = stacked[name].data[i]
+    return stacked
+
+
+class Step:
+    """One step of all learners, which are seeds of one experiment, each on its own data and draws.
+
+    All that changes from step to step lies in tensors that stay the same, and in the states of generators;
+    `work` is what is left, the same operations every time: data, terms, gradients, optimizer, sums. Nothing
+    of it waits for the host, so on CUDA it is recorded as a graph (capture). One learner is trained as it is;
+    several as a batch of models, so each equals itself trained alone but for rounding.
+    """
+
+    def __init__(self, exp: Experiment, learners: Sequence[Learner], total: int, device: torch.device):
+        self.exp, self.learners, self.total, self.device = exp, learners, total, device
+        self.dtype = getattr(torch, exp.precision)
+        members = min(exp.batch_size, len(learners[0].sequences))
+        self.index = torch.zeros(len(learners), members, dtype=torch.long, device=device)
+        self.weight = torch.zeros((), device=device)  # of the KL terms
+        self.generators = [torch.Generator(device) for _ in learners]
+        self.stacked = stack_parameters([one.model for one in learners]) if len(learners) > 1 else {}
+        self.terms = torch.stack([one.terms for one in learners])
+        for one, terms in zip(learners, self.terms, strict=True):
+            one.terms = terms
+        self._launch: Work | None = None
+
+    def __call__(self, number: int, members: Sequence[Int[Tensor, " B"]]) -> None:
+        """Step `number`, from 0, on these members of each learner's training split."""
+        if self._launch is None and self.device.type == "cuda":
+            self._launch = capture(self.work, self.state, self.generators, self.device)
+        self.prepare(number, members)
+        (self._launch or self.work)()
+
+    def prepare(self, number: int, members: Sequence[Int[Tensor, " B"]]) -> None:
+        """Write what this step differs in; none of it waits for the device."""
+        for row, index in zip(self.index, members, strict=True):
+            row.copy_(index)
+        self.weight.fill_(kl_weight(self.exp, number, self.total))
+        for one, g in zip(self.learners, self.generators, strict=True):
+            set_seed(g, one.seed, "step", number)
+            set_learning_rate(one.optimizer, learning_rate(self.exp, number, self.total))
+
+    def work(self) -> None:
+        """The step itself."""
+        for one in self.learners:
+            one.optimizer.zero_grad()
+        x, noise = self.draw()
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            terms = self.terms_of(x, noise)
+        nll, kl_z, kl_u = terms.unbind(1)
+        (nll + self.weight * (kl_z + kl_u)).sum().backward()
+        self.split_gradients()
+        for one in self.learners:
+            one.optimizer.step()
+        self.terms += terms.detach()
+
+    def draw(self) -> tuple[list[Tensor], list[Noise]]:
+        """The batch of each learner, and the noise of its posterior draw, in the order of a model's own."""
+        batches, noise = [], []
+        for one, index, g in zip(self.learners, self.index, self.generators, strict=True):
+            batches.append(one.sequences.batch(index, g).x)
+            noise.append(one.model.noise(batches[-1], g))
+        return batches, noise
+
+    def terms_of(self, x: list[Tensor], noise: list[Noise]) -> Float[Tensor, "N 3"]:
+        """mean_terms of each learner."""
+        model = self.learners[0].model
+        if not self.stacked:
+            return mean_terms(model(x[0], noise=noise[0])).unsqueeze(0)
+
+        def one(parameters: Mapping[str, Tensor], x: Tensor, noise: Noise) -> Tensor:
+            return mean_terms(functional_call(model, dict(parameters), (x,), {"noise": noise}))
+
+        together = tuple(torch.stack(draws) for draws in zip(*noise, strict=True))
+        return vmap(one)(self.stacked, torch.stack(x), together)
+
+    def split_gradients(self) -> None:
+        """Give each model its slices of the gradients of what is stacked, made anew by every step."""
+        for i, one in enumerate(self.learners if self.stacked else ()):
+            for name, parameter in one.model.named_parameters():
+                parameter.grad = None if self.stacked[name].grad is None else self.stacked[name].grad[i]
+        for stacked in self.stacked.values():
+            stacked.grad = None
+
+    def state(self) -> Iterator[Tensor]:
+        """Every tensor that `work` changes for good."""
+        yield self.terms
+        for one in self.learners:
+            yield from one.model.parameters()
+            for kept in one.optimizer.state.values():
+                yield from (value for value in kept.values() if isinstance(value, Tensor))
