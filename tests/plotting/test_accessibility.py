@@ -105,8 +105,8 @@ def test_letters_at_the_width_of_a_page(width, points, printed):
 def test_what_nobody_could_read_is_not_saved(tmp_path):
     figure = blank(2 * WIDTH, 1.0)
     write(figure, 0.1, 0.1, "read me", fontsize=2 * LEAST)
-    save(figure, tmp_path, "one", alt="A line", shows="Nothing")
+    save(figure, tmp_path, "one", alt="A line", caption="Nothing")
     write(figure, 0.1, 0.5, "and me", fontsize=2 * LEAST - 1)
     with pytest.raises(ValueError, match=r"two: letters of 5\.5 points in print"):
-        save(figure, tmp_path, "two", alt="A line", shows="Nothing")
+        save(figure, tmp_path, "two", alt="A line", caption="Nothing")
     assert {path.stem for path in tmp_path.iterdir()} == {"one"}

@@ -6,88 +6,16 @@ import math
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from PIL import Image
 
 from tvae_core.config import Experiment
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.figures.fig2 import Topography, is_circulant, listens_to, neighbourhoods, overlap, topography
 from tvae_core.figures.fig3 import class_map, torus_map
 from tvae_core.plotting.strips import GAP, Strip, tile, traversals
-from tvae_core.plotting.style import CLASSES, DPI, FOOT, WIDTH, blank, place, save
+from tvae_core.plotting.style import CLASSES
 
 GROUPED = [name for name, exp in EXPERIMENTS.items() if exp.topography != "none"]
-SHOWS = (
-    "tvae_Lhalf_mnist, tvae_Lpartial_mnist, bubbles_mnist. Scale smoke, seed 1, 2. Data: MNIST, all 70,000 "
-)
-SHOWS += "digits (torchvision); WWWWWW MMMMMM dSprites, rendered from formulas"
-KEPT = {"name": "one", "alt": "A white page with a (small) line", "shows": SHOWS}
-
-
-def page() -> Figure:
-    figure = blank(WIDTH, 0.5)
-    place(figure, 0.0, 0.0, WIDTH, 0.5).plot([0, 1], [0, 1])
-    return figure
-
-
-def test_the_same_figure_gives_the_same_bytes(tmp_path):
-    for folder in "ab":
-        save(page(), tmp_path / folder, **KEPT)
-    again = page()
-    save(again, tmp_path / "c", **KEPT)
-    save(again, tmp_path / "d", **KEPT)  # saving changes nothing
-    save(page(), tmp_path / "e", **{**KEPT, "shows": "something else"})
-    for kind in ("png", "pdf"):
-        a, b, c, d, e = ((tmp_path / folder / f"one.{kind}").read_bytes() for folder in "abcde")
-        assert a == b == c == d != e and b"Date" not in a
-
-
-def test_what_there_is_to_see_is_said_in_words(tmp_path):
-    shown = save(page(), tmp_path, **KEPT)
-    with Image.open(tmp_path / "one.png") as picture:
-        said = dict(picture.text)
-        foot = int(said.pop(FOOT))
-        pixels = np.asarray(picture.convert("L"))
-    assert said == {"Title": "one", "Description": KEPT["alt"], "Comment": SHOWS}
-    inked = np.flatnonzero((pixels[-foot:] < 200).any(1))
-    assert len(inked) and inked[0] > 0 and (pixels[-foot - 4 : -foot] == 255).all()  # the line lies in there
-    subject = KEPT["alt"].replace("(", r"\(").replace(")", r"\)")
-    assert f"/Subject ({subject})".encode() in (tmp_path / "one.pdf").read_bytes()
-    assert shown.alt == KEPT["alt"] and shown.data == (tmp_path / "one.png").read_bytes()
-
-
-def test_the_footer_names_the_data_and_keeps_to_the_page(tmp_path, monkeypatch):
-    printed, savefig = [], Figure.savefig
-
-    def spy(self, *args, **options):
-        printed.append(" ".join(text.get_text() for text in self.texts).replace("\n", " "))
-        savefig(self, *args, **options)
-
-    monkeypatch.setattr(Figure, "savefig", spy)
-    save(page(), tmp_path, **KEPT)
-    assert printed == [SHOWS, SHOWS]  # PNG and PDF
-    with Image.open(tmp_path / "one.png") as picture:
-        width, height = picture.size
-    assert width <= (WIDTH + 0.2) * DPI and height > 0.7 * DPI
-
-
-@pytest.mark.parametrize("kind", ["png", "pdf"])
-def test_a_drawing_that_fails_leaves_nothing_behind(kind, tmp_path, monkeypatch):
-    savefig, figure = Figure.savefig, page()
-
-    def fail(self, target, **options):
-        if options["format"] == kind:
-            raise RuntimeError("no ink")
-        savefig(self, target, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Figure, "savefig", fail)
-        with pytest.raises(RuntimeError, match="no ink"):
-            save(figure, tmp_path, **KEPT)
-    assert not list(tmp_path.iterdir()) and not figure.texts
-    save(figure, tmp_path, **KEPT)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.pdf", "one.png"]
 
 
 def strip(held_out, anchor=1, rows=3, s=6, channels=1) -> Strip:

@@ -132,7 +132,7 @@ def figures_are_told_in_words(notebook):
     (cell,) = tagged(notebook, "parameters")
     for call in saves:
         given = {keyword.arg: keyword.value for keyword in call.keywords}
-        assert len(words_of(given["alt"])) >= 10 and "shows" in given
+        assert len(words_of(given["alt"])) >= 10 and "caption" in given
     assert len(saves) == 1 or (saves and "files: list[str]" in source(cell))
 
 
@@ -210,12 +210,12 @@ PLANTED = [
     ),
     (experiments_exist, change("code", "tvae_Lhalf_mnist", "tvae_Lfull_mnist")),
     (figures_are_told_in_words, change("code", "alt=", "alt='Four grids', said=")),
-    (figures_are_told_in_words, change("code", "shows=", "about=")),
+    (figures_are_told_in_words, change("code", "caption=", "about=")),
     (figures_are_told_in_words, change("code", "alt=", "alt=f'Four {drawn}', said=")),
     (
         figures_are_told_in_words,
         change(
-            "code", "save(", "save(alt='one two three four five six seven eight nine ten', shows='')\nsave("
+            "code", "save(", "save(alt='one two three four five six seven eight nine ten', caption='')\nsave("
         ),
     ),
     (experiments_exist, change("code", '"bubbles_mnist"', '"bubbles_mnist n_of_diag=2"')),

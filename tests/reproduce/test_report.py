@@ -92,8 +92,8 @@ def home(tmp_path, monkeypatch):
     pretend(found["fig9"], {}, {})
     pretend(found["t"], {"a-1": ["tvae_a", 1], "a-2": ["tvae_a", 2]}, {"seeds": [1, 2], "steps": "a b"})
     made = tmp_path / "figures" / "smoke"
-    save(Figure(figsize=(2, 1)), made, "fig9", alt=f"A sheet {SAID}", shows=f"Nothing {SAID}")
-    save(Figure(figsize=(2, 1)), made, "t", alt="A table as a picture", shows="What the table shows")
+    save(Figure(figsize=(2, 1)), made, "fig9", alt=f"A sheet {SAID}", caption=f"Nothing {SAID}")
+    save(Figure(figsize=(2, 1)), made, "t", alt="A table as a picture", caption="What the table shows")
     (made / "t.csv").write_text(comma_separated(COLUMNS, ROWS))
     return tmp_path
 

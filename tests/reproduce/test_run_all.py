@@ -30,7 +30,8 @@ share: float = 0.5
 DRAWING = """
 from matplotlib.figure import Figure
 from tvae_core.plotting.style import save
-save(Figure(figsize=(1, 1)), figures, name, alt=f"A blank sheet of {name}", shows=f"{scale} {seeds} {steps}")
+sheet = Figure(figsize=(1, 1))
+save(sheet, figures, name, alt=f"A blank sheet of {name}", caption=f"{scale} {seeds} {steps}")
 """
 
 

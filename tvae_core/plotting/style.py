@@ -4,7 +4,8 @@ No pyplot: a figure belongs to whoever holds it, so nothing has to be closed.
 """
 
 import io
-import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
@@ -13,11 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from tvae_core.files import write_atomically
+from tvae_core.files import write_atomically, write_json
 
 WIDTH = 7.0  # inches: the text of a two-column page
 DPI = 200
-FOOT = "Foot"  # in a PNG: how many rows of pixels at its lower edge are the line that says what it shows
 SMALL, BODY = 7.0, 8.0  # points, at printed size
 LEAST = 6.0  # points, below which nobody can be asked to read
 
@@ -50,9 +50,13 @@ RC = {
 }
 
 
-def style() -> object:
-    """A context in which everything drawn has this look."""
-    return matplotlib.rc_context(RC)
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw everything inside a `with` block in the package's look, whatever the user's matplotlibrc says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(RC)
+        yield
 
 
 def blank(width: float, height: float) -> Figure:
@@ -80,33 +84,27 @@ def smallest_letters(figure: Figure) -> float:
     return min((t.get_fontsize() for t in texts), default=BODY) * min(1, WIDTH / figure.get_figwidth())
 
 
-def save(figure: Figure, folder: Path | str, name: str, alt: str, shows: str) -> Image:
-    """Write folder/name.png and .pdf, each whole or not at all, and return the picture for the notebook.
+def save(figure: Figure, folder: Path | str, name: str, alt: str, caption: str) -> Image:
+    """Write a figure as NAME.png and NAME.pdf with its words in NAME.json, and return it for the notebook.
 
-    `shows` says which experiment, scale, seed and data the figure is about, and is printed below it.
-    The PNG has that line as its Comment too, and under FOOT how much of the picture it takes.
-    `alt` says in words what there is to see: the PNG's Description, the PDF's Subject, and the
-    alternative text of the page. The same figure gives the same bytes: no date is written.
+    The same figure gives the same bytes: no date is written. Each file is written whole or not at all.
+
+    Args:
+        folder: where the three files go; it is made if need be.
+        alt: what there is to see, in words; also the PDF's Subject.
+        caption: which experiments, scale, seeds and data the figure shows.
     Raises ValueError for letters that would be too small to read in print.
     """
     points = smallest_letters(figure)
     if points < LEAST:
         raise ValueError(f"{name}: letters of {points:.1f} points in print, but at least {LEAST} can be read")
-    width, height = figure.get_size_inches()
-    line = textwrap.fill(shows, int(width * 19))  # a letter of the small size is about 1/19 inch wide
+    options = {"bbox_inches": "tight", "pad_inches": 0.06, "dpi": DPI}
+    png, pdf = io.BytesIO(), io.BytesIO()
     with style():
-        below = figure.text(0.06 / width, -0.08 / height, line, va="top", fontsize=SMALL, color=MUTED)
-        below.set_linespacing(1.3)
-        options = {"bbox_inches": "tight", "pad_inches": 0.06, "dpi": DPI}
-        png, pdf = io.BytesIO(), io.BytesIO()
-        try:
-            foot = round(below.get_window_extent().height + 0.10 * DPI)
-            about = {"Title": name, "Description": alt, "Comment": shows, FOOT: str(foot), "Software": None}
-            figure.savefig(png, format="png", metadata=about, **options)
-            about = {"Title": name, "Subject": alt, "Keywords": shows, "CreationDate": None}
-            figure.savefig(pdf, format="pdf", metadata=about, **options)
-        finally:
-            below.remove()
+        figure.savefig(png, format="png", metadata={"Title": name, "Software": None}, **options)
+        words = {"Title": name, "Subject": alt, "CreationDate": None}
+        figure.savefig(pdf, format="pdf", metadata=words, **options)
     write_atomically(Path(folder, f"{name}.png"), png.getvalue())
     write_atomically(Path(folder, f"{name}.pdf"), pdf.getvalue())
-    return Image(png.getvalue(), format="png", width=round(width * 120), alt=alt)
+    write_json(Path(folder, f"{name}.json"), {"alt": alt, "caption": caption})
+    return Image(png.getvalue(), format="png", width=round(figure.get_figwidth() * 120), alt=alt)

@@ -18,7 +18,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from tvae_core.files import FIGURES, RUNS, write_atomically
-from tvae_core.plotting.style import FOOT
 from tvae_core.plotting.tables import FIELDS, UNDEFINED, number
 from tvae_core.reproduce.notebook_text import Article, read_article
 from tvae_core.reproduce.notebooks import Notebook
@@ -37,7 +36,7 @@ class Picture:
     alt: str
     caption: str
     width: int
-    height: int  # without the caption, which the PNG has too
+    height: int
     pdf: str  # its name beside the page, or ""
     slider: str  # a page of its own, or ""
 
@@ -133,20 +132,20 @@ class Item:
 
 
 def read_picture(path: Path) -> Picture:
-    """A PNG as style.save wrote it, and the page of the same name beside it if there is one."""
+    """Return a figure that style.save wrote, and the page of the same name beside it if there is one."""
     with Image.open(path) as image:
-        text, (width, height) = image.text, image.size
-    page, pdf = path.with_suffix(".html"), path.with_suffix(".pdf")
-    slider = page.read_text(encoding="utf-8") if page.is_file() else ""
+        width, height = image.size
+    page, pdf, words = (path.with_suffix(suffix) for suffix in (".html", ".pdf", ".json"))
+    said = json.loads(words.read_text(encoding="utf-8")) if words.is_file() else {}
     return Picture(
         path=path,
         digest=hashlib.sha256(path.read_bytes()).hexdigest(),
-        alt=text.get("Description", ""),
-        caption=text.get("Comment", ""),
+        alt=said.get("alt", ""),
+        caption=said.get("caption", ""),
         width=width,
-        height=height - int(text.get(FOOT, 0)),
+        height=height,
         pdf=pdf.name if pdf.is_file() else "",
-        slider=slider,
+        slider=page.read_text(encoding="utf-8") if page.is_file() else "",
     )
 
 
