@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import platformdirs
@@ -30,6 +31,11 @@ OFFLINE = frozenset(os.environ.get(OFFLINE_VARIABLE, "").split(","))
 
 RUNS = HOME / "runs"
 FIGURES = HOME / "figures"
+
+
+def file_name(label: str) -> str:
+    """Return a run's label as part of a file name: blanks and everything that a shell reads become `_`."""
+    return re.sub(r"[^\w.,=-]+", "_", label).strip("_")
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

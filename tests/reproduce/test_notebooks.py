@@ -14,7 +14,7 @@ import nbformat
 import nbformat.v4 as nb
 import pytest
 
-from tvae_core.experiments import EXPERIMENTS, label, read_experiment
+from tvae_core.experiments import EXPERIMENTS, read_experiment
 from tvae_core.reproduce.notebooks import Notebook, notebooks, reproducible
 from tvae_core.reproduce.refresh import main as refresh
 from tvae_core.reproduce.refresh import strip
@@ -62,15 +62,16 @@ def parameters_are_typed_and_explained(notebook):
         assert name == "experiments" or any(node.lineno <= line <= node.end_lineno for line in comments), name
 
 
-def makes_nothing(notebook) -> bool:
-    (cell,) = tagged(notebook, "parameters")
-    return "files: list[str] = []" in source(cell)
+def saves(notebook) -> list[ast.Call]:
+    """The calls of style.save; the explorer's save is a button without keywords."""
+    calls = [call for call in in_code(notebook, ast.Call) if ast.unparse(call.func) == "save"]
+    return [call for call in calls if call.keywords]
 
 
 def stored_scale_is_smoke(notebook):
     """So that storing and checking it takes seconds; what makes nothing is for whoever opens it: quick."""
     (cell,) = tagged(notebook, "parameters")
-    scale = "quick" if makes_nothing(notebook) else "smoke"
+    scale = "smoke" if saves(notebook) else "quick"
     assert f'scale: str = "{scale}"' in source(cell)
     assert notebook["cells"].index(cell) < 3  # title, imports
 
@@ -120,20 +121,11 @@ def words_of(text: ast.expr) -> list[str]:
 
 
 def figures_are_told_in_words(notebook):
-    """Every `save` has its alternative text; several figures only where `files` lists what is made.
-
-    A notebook without figure says so: its `files` is empty.
-    """
-    calls = [call for call in in_code(notebook, ast.Call) if ast.unparse(call.func) == "save"]
-    saves = [call for call in calls if call.keywords]  # style.save; the explorer's is a button
-    if makes_nothing(notebook):
-        assert not saves
-        return
-    (cell,) = tagged(notebook, "parameters")
-    for call in saves:
+    """Every `save` has its alternative text, its caption, and a name that is read off the code."""
+    for call in saves(notebook):
         given = {keyword.arg: keyword.value for keyword in call.keywords}
         assert len(words_of(given["alt"])) >= 10 and "caption" in given
-    assert len(saves) == 1 or (saves and "files: list[str]" in source(cell))
+        assert isinstance(call.args[2], ast.Constant | ast.JoinedStr), ast.unparse(call)
 
 
 PAPER = [
@@ -197,7 +189,7 @@ PLANTED = [
     (parameters_are_typed_and_explained, change("code", "  # not used, as nothing is trained", "")),
     (parameters_are_typed_and_explained, change("code", '"bubbles_mnist",', "3,")),
     (stored_scale_is_smoke, change("code", '"smoke"', '"quick"')),
-    (figures_are_told_in_words, change("code", "device: str", "files: list[str] = []\ndevice: str")),
+    (stored_scale_is_smoke, change("code", "save(", "keep(")),
     (outputs_are_the_same_everywhere, output(output_type="stream", name="stderr", text="100%")),
     (outputs_are_the_same_everywhere, output(output_type="display_data", data={"image/png": "iVBOR"})),
     (outputs_are_the_same_everywhere, output(output_type="error", ename="E", evalue="", traceback=[])),
@@ -212,12 +204,7 @@ PLANTED = [
     (figures_are_told_in_words, change("code", "alt=", "alt='Four grids', said=")),
     (figures_are_told_in_words, change("code", "caption=", "about=")),
     (figures_are_told_in_words, change("code", "alt=", "alt=f'Four {drawn}', said=")),
-    (
-        figures_are_told_in_words,
-        change(
-            "code", "save(", "save(alt='one two three four five six seven eight nine ten', caption='')\nsave("
-        ),
-    ),
+    (figures_are_told_in_words, change("code", '"fig2",', "name,")),
     (experiments_exist, change("code", '"bubbles_mnist"', '"bubbles_mnist n_of_diag=2"')),
 ]
 
@@ -235,10 +222,8 @@ def test_one_figure_for_each_model_of_figures_7_to_21():
     notebook = NOTEBOOKS["fig7_21"]
     models = [exp.name for exp in EXPERIMENTS.values() if re.search("Table [12]", exp.shows)]
     assert sorted(notebook.experiments({})) == sorted(models)
-    names = [f"fig7_21_{label(read_experiment(text, 'smoke'))}" for text in notebook.experiments({})]
-    assert notebook.parameters["files"] == [
-        f"{name}.{kind}" for name in names for kind in ("png", "pdf", "html")
-    ]
+    written = {path.stem for path in notebook.figures("smoke", {})}
+    assert written == {f"fig7_21_{name}" for name in models}
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -290,16 +275,38 @@ def stored(folder, code) -> Notebook:
 
 
 def test_a_notebook_says_what_it_needs(tmp_path):
-    one = stored(tmp_path, 'experiments: list[str] = ["a"]\nsteps = 3\nfiles: list[str] = ["x.csv"]')
+    one = stored(tmp_path, 'experiments: list[str] = ["a"]\nsteps = 3')
     assert (one.name, one.title) == ("one", "A title")
-    assert one.parameters == {"experiments": ["a"], "steps": 3, "files": ["x.csv"]}
+    assert one.parameters == {"experiments": ["a"], "steps": 3}
     assert one.experiments({}) == ["a"] and one.experiments({"experiments": ["b"]}) == ["b"]
-    assert [path.name for path in one.figures("quick")] == ["x.csv"]
-    assert {path.parent.name for path in one.outputs("quick")} == {"quick"}
     bare = stored(tmp_path, "")
     assert bare.parameters == {} and bare.experiments({}) == []
-    assert [path.name for path in bare.figures("quick")] == ["one.png", "one.pdf"]
     assert Path(one.attempt("quick")) != one.executed("quick")
+
+
+VARIANT = "tvae_Lpartial_mnist  n_off_diag=2 lr=0.0008"  # a blank too many, and a value that quick has anyway
+
+
+def test_what_a_notebook_writes_is_read_off_its_code(tmp_path):
+    code = 'save(f(1), folder, "one", alt="a")\n%matplotlib inline\nsave_page([], folder, "one", title="b")'
+    code += '\nwrite_table(folder, f"each_{file_name(run.label)}", rows)\nwrite_json(folder / "x.json", 1)'
+    code += '\nsave(a, b, f"of_{data}", c)\nwindow.save(a, b, "no")\nsave(stage)'
+    stored(tmp_path, 'experiments: list[str] = ["tvae_L0_mnist"]')
+    notebook = nbformat.read(tmp_path / "one.ipynb", 4)
+    notebook.cells += [nb.new_code_cell(code), nb.new_code_cell("save(this is not Python")]
+    nbformat.write(notebook, tmp_path / "one.ipynb")
+    one = notebooks(tmp_path)["one"]
+
+    def written(changes) -> list[str]:
+        return [path.name for path in one.figures("quick", changes)]
+
+    files = ["one.png", "one.pdf", "one.json", "one.html", "each_tvae_L0_mnist.md", "each_tvae_L0_mnist.csv"]
+    assert written({}) == [*files, "x.json", "of_mnist.png", "of_mnist.pdf", "of_mnist.json"]
+    assert "each_tvae_Lpartial_mnist_n_off_diag=2.csv" in written({"experiments": [VARIANT]})
+    two = ["tvae_L0_dsprites", "tvae_2d_mnist"]
+    assert {"of_dsprites.png", "of_mnist_grey.png"} < set(written({"experiments": two}))
+    assert {path.parent.name for path in one.outputs("quick", {})} == {"quick"}
+    assert not stored(tmp_path, "").figures("quick", {})
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,8 @@ from tvae_core.reproduce.report import report
 from tvae_core.reproduce.status import input_digests, status
 
 SAID = '<b>"bold" & wide</b>'
-PARAMETERS = (
-    'experiments: list[str] = ["a"]\nseeds: list[int] = []\nfiles: list[str] = ["t.png", "t.pdf", "t.csv"]'
-)
+PARAMETERS = 'experiments: list[str] = ["a"]\nseeds: list[int] = []'
+WRITES = {"fig9": 'save(figure, folder, "fig9")', "t": 'write_table(folder, "t")\nsave(figure, folder, "t")'}
 COLUMNS = (Column("e_eq", "E_eq ↓", "L1", 0), Column("nll", "nll ↓", "nats", 1))
 ROWS = [
     Row("TVAE", [[1000.0, 1010.0], [5.25, 5.35]], False, [(990.0, 1020.0), None], "tvae_a"),
@@ -87,6 +86,7 @@ def home(tmp_path, monkeypatch):
         cells = [nb.new_markdown_cell(f"# {title}\n\nThe lead of {name}.")]
         if name == "t":
             cells.append(nb.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}))
+        cells.append(nb.new_code_cell(WRITES.get(name, 'save(figure, folder, "fig1")')))
         nbformat.write(nb.new_notebook(cells=cells), tmp_path / "source" / f"{name}.ipynb")
     found = notebooks(tmp_path / "source")
     pretend(found["fig9"], {}, {})
@@ -95,6 +95,7 @@ def home(tmp_path, monkeypatch):
     save(Figure(figsize=(2, 1)), made, "fig9", alt=f"A sheet {SAID}", caption=f"Nothing {SAID}")
     save(Figure(figsize=(2, 1)), made, "t", alt="A table as a picture", caption="What the table shows")
     (made / "t.csv").write_text(comma_separated(COLUMNS, ROWS))
+    (made / "t.md").write_text("| a |")
     return tmp_path
 
 
@@ -252,7 +253,8 @@ def test_an_executed_notebook_says_what_it_was_made_from(home):
     source = home / "source" / "fig9.ipynb"
     cell = nb.new_code_cell("steps: int = 1  # so many", metadata={"tags": ["parameters"]})
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nb.new_notebook(cells=[cell, nb.new_code_cell("print(steps)")], metadata=kernel), source)
+    cells = [cell, nb.new_code_cell("print(steps)"), nb.new_code_cell('if False:\n    save(0, 0, "fig9")')]
+    nbformat.write(nb.new_notebook(cells=cells, metadata=kernel), source)
     notebook = Notebook(source)
     execute(source, notebook.executed("smoke"), {"steps": 5}, {"a-1": ["tvae_a", 1]})
     record = notebook.record("smoke")

@@ -31,14 +31,14 @@ DRAWING = """
 from matplotlib.figure import Figure
 from tvae_core.plotting.style import save
 sheet = Figure(figsize=(1, 1))
-save(sheet, figures, name, alt=f"A blank sheet of {name}", caption=f"{scale} {seeds} {steps}")
+save(sheet, figures, "NAME", alt="A blank sheet of NAME", caption=f"{scale} {seeds} {steps}")
 """
 
 
 def write_notebook(folder: Path, name: str, code: str = "") -> None:
     """A notebook in a moment: no experiment, an empty figure that says what it was made with."""
     tagged = nb.new_code_cell(PARAMETERS.strip(), metadata={"tags": ["parameters"]}, id="parameters")
-    drawing = nb.new_code_cell(f"{code}\nname = {name!r}{DRAWING}", id="drawing")
+    drawing = nb.new_code_cell(code + DRAWING.replace("NAME", name), id="drawing")
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     cells = [nb.new_markdown_cell(f"# {name.capitalize()}: a sheet", id="title"), tagged, drawing]
     nbformat.write(nb.new_notebook(cells=cells, metadata=kernel), folder / f"{name}.ipynb")

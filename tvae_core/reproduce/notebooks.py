@@ -7,15 +7,24 @@ import ast
 import json
 import re
 import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from tvae_core.files import FIGURES, HOME
+from tvae_core.files import FIGURES, HOME, file_name
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 RECORD = "tvae_core"  # in the metadata of an executed notebook: what it was made from
 
+
+# What each call in a notebook writes: which of its arguments is the name, and the suffixes that follow it.
+_WRITERS = {
+    "save": (2, (".png", ".pdf", ".json")),
+    "save_page": (2, (".html",)),
+    "write_table": (1, (".md", ".csv")),
+    "write_json": (0, ("",)),
+}
 
 GIVEN = ("scale", "seeds", "device", "runs", "figures")  # parameters with an option or a place of their own
 
@@ -84,10 +93,35 @@ class Notebook:
             words += ["--set", f"{key}={parameters[key]}"]
         return shlex.join(words)
 
-    def figures(self, scale: str) -> list[Path]:
-        """What it writes for others to use: NAME.png and NAME.pdf, or what its parameter `files` lists."""
-        files = self.parameters.get("files", [f"{self.name}.png", f"{self.name}.pdf"])
-        return [FIGURES / scale / file for file in files]
+    @cached_property
+    def _writes(self) -> list[tuple[ast.expr, tuple[str, ...]]]:
+        """The name that each writing call is given, and the suffixes it writes, in the order of the code."""
+        calls = []
+        for cell in (cell for cell in self._cells if cell["cell_type"] == "code"):
+            try:
+                nodes = ast.walk(ast.parse(re.sub(r"(?m)^\s*[%!].*$", "", "".join(cell["source"]))))
+            except SyntaxError:  # executing the notebook will say so
+                continue
+            found = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+            calls += sorted(found, key=lambda node: (node.lineno, node.col_offset))
+        known = [(call, *_WRITERS[call.func.id]) for call in calls if call.func.id in _WRITERS]
+        return [(call.args[place], suffixes) for call, place, suffixes in known if len(call.args) > place]
+
+    def figures(self, scale: str, changes: Mapping[str, object] | None = None) -> list[Path]:
+        """Return the files that it writes into the folder of figures, read off its code without running it.
+
+        A name such as `f"prior_{…}"` stands for a file for each experiment, and `f"study_{data}"` for one for
+        each kind of data that these are trained on. `changes` are other values of its parameters; None: those
+        that it was last executed with.
+        """
+        changes = self.record(scale).get("parameters", {}) if changes is None else changes
+        names = [
+            name + suffix
+            for argument, suffixes in self._writes
+            for name in _written_out(argument, scale, self.experiments(changes))
+            for suffix in suffixes
+        ]
+        return [FIGURES / scale / name for name in dict.fromkeys(names)]
 
     def executed(self, scale: str) -> Path:
         """Where it lies, outputs included, once it has run through."""
@@ -110,9 +144,9 @@ class Notebook:
         """Where it lies while it runs, and stays if it fails; its messages lie beside it as NAME.log."""
         return HOME / "failed" / scale / f"{self.name}.ipynb"
 
-    def outputs(self, scale: str) -> list[Path]:
-        """All that it makes."""
-        return [self.executed(scale), *self.figures(scale)]
+    def outputs(self, scale: str, changes: Mapping[str, object] | None = None) -> list[Path]:
+        """Return all that it makes: the executed notebook, and its `figures`."""
+        return [self.executed(scale), *self.figures(scale, changes)]
 
     def error_message(self, scale: str) -> str:
         """The last line of what made it fail."""
@@ -122,6 +156,20 @@ class Notebook:
         return next((line.strip() for line in reversed(lines) if line.strip()), "no message")
 
 
+def _written_out(name: ast.expr, scale: str, experiments: Sequence[str]) -> list[str]:
+    if isinstance(name, ast.BinOp):  # folder / name
+        name = name.right
+    if not isinstance(name, ast.JoinedStr):
+        return [name.value] if isinstance(name, ast.Constant) else []
+    from tvae_core.experiments import label, read_experiment  # torch: not for every reader of a title
+
+    rows = [read_experiment(text, scale) for text in experiments]
+    (field,) = {ast.unparse(part.value) for part in name.values if isinstance(part, ast.FormattedValue)}
+    values = dict.fromkeys(row.data if field == "data" else file_name(label(row)) for row in rows)
+    parts = [part.value if isinstance(part, ast.Constant) else None for part in name.values]
+    return ["".join(value if part is None else part for part in parts) for value in values]
+
+
 def notebooks(folder: Path = NOTEBOOKS) -> dict[str, Notebook]:
     """All notebooks of a folder, by name, in the order of `place`."""
     found = sorted((Notebook(path) for path in folder.glob("*.ipynb")), key=lambda n: (n.place, n.name))
@@ -129,5 +177,5 @@ def notebooks(folder: Path = NOTEBOOKS) -> dict[str, Notebook]:
 
 
 def reproducible(folder: Path = NOTEBOOKS) -> dict[str, Notebook]:
-    """Those that make a figure or a table: what run_all.sh is for. The explorer makes none."""
-    return {name: notebook for name, notebook in notebooks(folder).items() if notebook.figures("smoke")}
+    """Return the notebooks that make a figure or a table, by name; the explorer makes none."""
+    return {name: notebook for name, notebook in notebooks(folder).items() if notebook.figures("smoke", {})}

@@ -103,8 +103,9 @@ def outcome(notebook: Notebook, request: Request, jobs: Sequence[Job], code: int
     trained = [job for job in jobs if job.rule == "train" and job.name.rpartition(", seed ")[0] in needed]
     own = [job for job in jobs if job.rule == f"notebook_{notebook.name}"]
     minutes = f"{sum(job.seconds for job in [*trained, *own]) / 60:.1f}"
-    missing = [path for path in notebook.outputs(request.scale) if not path.is_file()]
-    figure = str([notebook.executed(request.scale), *notebook.figures(request.scale)][:2][-1])
+    made = notebook.outputs(request.scale, request.changes)
+    missing = [path for path in made if not path.is_file()]
+    figure = str(next((path for path in made if path.suffix == ".png"), made[0]))
     failed = [job.name for job in trained if job.code]
     if any(job.code for job in own) and code != 130:
         words = f"{notebook.error_message(request.scale)}\n  see {notebook.attempt(request.scale)}"
