@@ -11,6 +11,12 @@ from tvae_core.data import mnist  # noqa: E402
 from tvae_core.data.mnist import Digits  # noqa: E402
 
 
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """A folder that keeps the sprites drawn once for all tests of a process."""
+    return tmp_path_factory.mktemp("data")
+
+
 @pytest.fixture
 def few(monkeypatch):
     """28 digits, six of them the test split, instead of MNIST."""

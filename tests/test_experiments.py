@@ -2,8 +2,11 @@
 
 import jaxtyping
 import pytest
+import torch
 
 from tvae_core.config import SCALES
+from tvae_core.data import dsprites
+from tvae_core.data.sequences import SPLITS
 from tvae_core.experiments import EXPERIMENTS, label, read_experiment
 from tvae_core.reproduce.notebooks import notebooks
 
@@ -52,6 +55,9 @@ def test_a_precision_of_its_own_is_said_unless_the_row_leaves_it_open():
         ("tvae_Lpartial_mnist K", "experiment 'tvae_Lpartial_mnist K'"),
         ("tvae_Lpartial_mnist group_kernel=(19,19)", "there are 18 frames"),
         ("tvae_Lpartial_mnist scale=quick", "option 'scale'"),
+        ("tvae_Lpartial_mnist group_kernel=(13,13,2)", "must have 2 lengths"),
+        ("tvae_Lpartial_mnist k_time=5", "k_time can be set for stationary capsules only"),
+        ("bubbles_mnist k_tim=5", "option 'k_tim'.*did you mean 'k_time'"),
         ("", "experiment ''"),
     ],
 )
@@ -59,6 +65,71 @@ def test_the_rest_is_refused(text, words, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # or it would meet a wrong type first
     with pytest.raises(ValueError, match=words):
         read_experiment(text, "smoke")
+
+
+@pytest.mark.parametrize(
+    ("official", "own"),
+    [
+        ("tvae_Lpartial_mnist group_kernel=(13,13,1)", "tvae_Lpartial_mnist"),
+        ("tvae_2d_mnist group_kernel=(5,5,1)", "tvae_2d_mnist"),
+        ("bubbles_mnist k_time=5 k_space=3", "bubbles_mnist"),
+        ("bubbles_mnist k_time=7", "bubbles_mnist group_kernel=(7,3)"),
+        (
+            "tvae_Lpartial_mnist n_off_diag=None k_space=5",
+            "tvae_Lpartial_mnist group_kernel=(13,5) n_off_diag=None",
+        ),
+        ("tvae_L0_dsprites group_size=3", "tvae_L0_dsprites"),
+        ("tvae_L0_dsprites group_size=5", "tvae_L0_dsprites group_kernel=(1,5)"),
+    ],
+)
+def test_options_as_the_official_scripts_write_them_are_stored_in_one_form(official, own):
+    assert read_experiment(official, "smoke") == read_experiment(own, "smoke")
+    assert label(read_experiment(official, "smoke")) == own
+
+
+def test_experiments_that_train_alike_are_known():
+    options = {name: exp.training_options for name, exp in EXPERIMENTS.items()}
+    alike = {(a, b) for a in options for b in options if a < b and options[a] == options[b]}
+    assert alike == {("tvae_Lpartial_mnist", "tvae_Lpartial_mnist_generalization")}
+    exp = EXPERIMENTS["tvae_Lpartial_mnist"]
+    for changes in ({"seed": 3}, {"lr": 1.0}, {"data": "mnist_dual"}, {"eval_epochs": 2}):
+        assert exp.with_options(**changes).training_options != exp.training_options
+
+
+def shown(exp, split, folder):
+    """The images of a split, or its cycles: the varied factor and the values of the others."""
+    sequences = exp.build_sequences(split, exp.seed, folder=folder)
+    if exp.data != "dsprites":
+        return {image.numpy().tobytes() for image in sequences.images}
+    sequences.frames = lambda labels, factors: torch.zeros(()).expand(*factors.shape[:2], 1, 64, 64)
+    found = set()
+    for varied in range(4):
+        batch = sequences.sequence(torch.arange(12_000), varied, torch.Generator().manual_seed(0))
+        still = batch.factors[:, 0].clone()
+        still[:, varied] = -1
+        found |= set(map(tuple, torch.cat([batch.labels.unsqueeze(1), still], 1).tolist()))
+    return found
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_no_training_sequence_shows_a_test_cycle(name, data):
+    exp = EXPERIMENTS[name].with_options(source="offline")
+    train, validation, test = (shown(exp, split, data) for split in SPLITS)
+    assert not train & test and not train & validation and not validation & test
+    assert shown(exp.with_options(seed=exp.seed + 1), "test", data) == test
+    assert shown(exp, "train", data) == train
+
+
+def test_a_training_cycle_among_the_test_cycles_is_seen(data, monkeypatch):
+    exp = EXPERIMENTS["nontvae_dsprites"].with_options(source="offline")
+    held_out = dsprites._cycles
+
+    def leaking(split, factor, sizes):
+        cycles = held_out(split, factor, sizes)
+        return torch.cat([cycles, held_out("test", factor, sizes)[:1]]) if split == "train" else cycles
+
+    monkeypatch.setattr(dsprites, "_cycles", leaking)
+    assert len(shown(exp, "train", data) & shown(exp, "test", data)) == 4
 
 
 def test_every_notebook_names_what_can_be_trained_each_once():

@@ -77,7 +77,7 @@ class Experiment:
     data: str = "mnist"  # sequences trained on
     test_data: str = ""  # sequences measured on, where they differ from `data`
     source: str = "auto"  # of the images: official if they can be had, otherwise offline
-    max_transform_len: int = 30  # dSprites: of the first so many x, y and orientations, every second
+    max_transform_len: int = 30  # dSprites: x, y and orientation have the official indices [0:this:2]
 
     n_caps: int = 18  # C
     cap_dim: int = 18  # D
@@ -136,6 +136,8 @@ class Experiment:
         if torch.Size(self.capsule_shape).numel() != self.cap_dim:
             raise ValueError(f"capsule {self.capsule} does not have cap_dim = {self.cap_dim} units")
         rank = {"none": None, "capsules": 2, "lattice": len(self.capsule_shape)}[self.topography]
+        if rank and not set(self.group_kernel[rank:]) - {1}:  # (13, 13, 1), as the official scripts write it
+            object.__setattr__(self, "group_kernel", self.group_kernel[:rank])
         if rank is not None and len(self.group_kernel) != rank:
             raise ValueError(f"group_kernel is {self.group_kernel}, but must have {rank} lengths")
         if self.topography == "capsules" and self.group_kernel[0] > self.n_transforms:
@@ -178,7 +180,7 @@ class Experiment:
         """
         images = self.load_images(folder)
         if self.data == "dsprites":
-            return SpriteSequences(images, split, seed, self.n_transforms, self.max_transform_len, device)
+            return SpriteSequences(images, split, self.n_transforms, self.max_transform_len, device)
         kind = self.test_data if self.test_data and split == "test" else self.data
         kind = kind.removeprefix("mnist").removeprefix("_") or "single"
         return DigitSequences(images, split, seed, kind, device)
@@ -221,15 +223,41 @@ class Experiment:
         return dataclasses.replace(self, scale=scale, **changes)
 
     def with_options(self, **options) -> "Experiment":
-        """This experiment with options changed; ValueError for an unknown one, naming the nearest."""
+        """Return this experiment with options changed.
+
+        Stationary capsules also take their kernel's lengths as the official scripts name them: `k_time` and
+        `k_space`, or `group_size`, the units alone (one frame). They are stored as group_kernel.
+        Raises ValueError for an unknown option, naming the nearest.
+        """
+        known = [f.name for f in dataclasses.fields(self) if f.name not in _LABELS]
         for option in options:
-            check_choice(
-                option, [f.name for f in dataclasses.fields(self) if f.name not in _LABELS], "option"
+            check_choice(option, [*known, *_LENGTHS], "option")
+        lengths = {option: options.pop(option) for option in _LENGTHS if option in options}
+        changed = dataclasses.replace(self, **options)
+        if not lengths:
+            return changed
+        if changed.topography != "capsules" or changed.n_off_diag is not None:
+            raise ValueError(
+                f"{', '.join(lengths)} can be set for stationary capsules only; use group_kernel"
             )
-        return dataclasses.replace(self, **options)
+        kernel = [1, 1] if "group_size" in lengths else list(changed.group_kernel)
+        for option, length in lengths.items():
+            kernel[_LENGTHS[option]] = length
+        return dataclasses.replace(changed, group_kernel=tuple(kernel))
+
+    @property
+    def training_options(self) -> dict[str, object]:
+        """The options on which the trained weights and the history of a run depend.
+
+        Two experiments that agree in these and are given the same images need one training; they may differ
+        in their names and in what is measured afterwards.
+        """
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in _NO_PART_IN_TRAINING}
 
 
 _LABELS = ("name", "shows", "scale")
+_NO_PART_IN_TRAINING = (*_LABELS, "test_data", "source", "n_is_samples", "wandb_on")
+_LENGTHS = {"k_time": 0, "k_space": 1, "group_size": 1}  # the place of each in group_kernel
 _COLOURED = {"mnist", "mnist_dual", "mnist_perspective"}
 _CHOICES = {
     "data": DATA_KINDS,

@@ -116,8 +116,8 @@ def test_render_names_an_index_out_of_range(position, value, text):
 
 
 @pytest.fixture(scope="module")
-def sprites(tmp_path_factory):
-    return dsprites.load("offline", tmp_path_factory.mktemp("data"))
+def sprites(data):
+    return dsprites.load("offline", data)
 
 
 def test_subset_is_rendered_once(sprites, tmp_path, monkeypatch):
@@ -128,61 +128,93 @@ def test_subset_is_rendered_once(sprites, tmp_path, monkeypatch):
     assert torch.equal(dsprites.load("offline", tmp_path).packed, sprites.packed[:2])
 
 
-@pytest.mark.parametrize("n_frames", [15, 5])
-def test_splits_are_disjoint_and_cover(sprites, n_frames):
-    parts = [SpriteSequences(sprites, split, 1, n_frames) for split in SPLITS]
-    n = 15 * n_frames**3
-    assert [len(part) for part in parts] == [n - n // 10 - n // 20, n // 20, n // 10]
-    seen = [torch.cat([p.labels.unsqueeze(1), p.starts], dim=1) for p in parts]
-    assert len(torch.unique(torch.cat(seen), dim=0)) == n
+def sequences(sprites, split="train", n_frames=15, length=30):
+    return SpriteSequences(sprites, split, n_frames, length)
 
 
-def test_split_depends_on_the_seed(sprites):
-    one, again, two = (SpriteSequences(sprites, "test", seed) for seed in (1, 1, 2))
-    index = torch.arange(5)
-    assert torch.equal(one.sequence(index, 0).factors, again.sequence(index, 0).factors)
-    assert not torch.equal(one.sequence(index, 0).factors, two.sequence(index, 0).factors)
+def walked(chosen, varied, n=None):
+    """The varied factor, the shape and the values of the four factors of a split's first n sequences."""
+    chosen.frames = lambda labels, factors: torch.zeros(()).expand(*factors.shape[:2], 1, 64, 64)
+    batch = chosen.sequence(torch.arange(n or len(chosen)), varied, torch.Generator().manual_seed(0))
+    return batch.labels, batch.factors
 
 
-@pytest.mark.parametrize("n_frames", [15, 5, 3])
-def test_one_factor_advances_and_the_others_stay(sprites, n_frames):
-    sequences = SpriteSequences(sprites, "train", 1, n_frames)
-    index = torch.arange(40)
-    batch = sequences.batch(index, torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("n_frames, length", [(15, 30), (15, 10), (5, 10), (1, 2)])
+def test_every_cycle_is_in_one_split(sprites, n_frames, length):
+    values = len(range(0, length, 2))
+    for factor in range(4):
+        found = {}
+        for split in SPLITS:
+            labels, factors = walked(sequences(sprites, split, n_frames, length), factor, 20_000)
+            rest = factors[:, 0].clone()
+            rest[:, factor] = 0
+            found[split] = set(map(tuple, torch.cat([labels.unsqueeze(1), rest], 1).tolist()))
+        n = 3 * 5 * values**3 // (5 if factor == 3 else values)
+        assert sum(map(len, found.values())) == len(set().union(*found.values())) == n
+        assert [len(found[split]) for split in SPLITS[1:]] == [max(1, n // 20), max(1, n // 10)]
+
+
+def test_an_epoch_has_the_official_number_of_steps(sprites):
+    assert len(sequences(sprites)) // 8 == 6328
+    assert [len(sequences(sprites, split)) for split in SPLITS] == [50_625, 2531, 5062]
+
+
+def test_factors_and_starts_are_equally_likely(sprites):
+    chosen = sequences(sprites)
+    chosen.frames = lambda labels, factors: torch.zeros(()).expand(*factors.shape[:2], 1, 64, 64)
+    batch = chosen.batch(torch.arange(50_000), torch.Generator().manual_seed(0))
+    assert (torch.bincount(batch.varied) / 50_000 - 1 / 4).abs().max() < 0.01
+    for factor, values in enumerate((15, 15, 15, 5)):
+        start = batch.factors[batch.varied == factor, 0, factor]
+        assert (torch.bincount(start) * values / len(start) - 1).abs().max() < 0.15
+
+
+@pytest.mark.parametrize(
+    "n_frames, length", [(15, 30), (15, 29), (15, 10), (10, 20), (5, 10), (30, 30), (3, 6)]
+)
+def test_one_factor_advances_and_the_others_stay(sprites, n_frames, length):
+    chosen, index = sequences(sprites, "train", n_frames, length), torch.arange(40)
+    batch = chosen.batch(index, torch.Generator().manual_seed(0))
     assert batch.x.shape == (40, n_frames, 1, 64, 64) and batch.x.dtype == torch.float32
     assert batch.factors.shape == (40, n_frames, 4)
     assert set(batch.varied.tolist()) == {0, 1, 2, 3}
-    sizes = torch.tensor([n_frames, n_frames, n_frames, 5])
-    moves = (batch.factors.roll(-1, 1) - batch.factors)[:, :-1] % sizes
+    values = len(range(0, length, 2))
+    sizes = torch.tensor([values, values, values, 5])
+    moves = (batch.factors.roll(-1, 1) - batch.factors)[:, : -1 if n_frames % 5 else None] % sizes
     expected = torch.nn.functional.one_hot(batch.varied, 4).unsqueeze(1) % sizes
     assert (moves == expected).all()
-    assert torch.equal(sequences.sequence(index, batch.varied).x, batch.x)
 
 
-@pytest.mark.parametrize("n_frames", [15, 5])
+def test_without_a_generator_a_sequence_starts_at_0_with_other_factors_of_its_own(sprites):
+    for varied in range(4):
+        factors = sequences(sprites, "test").sequence(torch.arange(60), varied).factors[:, 0]
+        assert not factors[:, varied].any()
+        assert all(len(set(factors[:, other].tolist())) > 3 for other in set(range(4)) - {varied})
+
+
+@pytest.mark.parametrize("n_frames, length", [(15, 30), (5, 10), (15, 10)])
 @pytest.mark.parametrize("varied", range(len(FACTORS)))
-def test_images_are_those_that_the_factors_name(sprites, n_frames, varied):
-    batch = SpriteSequences(sprites, "test", 3, n_frames).sequence(torch.arange(20), varied)
+def test_images_are_those_that_the_factors_name(sprites, n_frames, length, varied):
+    g = torch.Generator().manual_seed(0)
+    batch = sequences(sprites, "test", n_frames, length).sequence(torch.arange(20), varied, g)
     x, y, orientation, scale = batch.factors.unbind(-1)
-    step = 30 // n_frames
     shape = batch.labels.unsqueeze(1).expand_as(x)
-    again = render(shape, 1 + scale, step * orientation, step * x, step * y)
+    again = render(shape, 1 + scale, 2 * orientation, 2 * x, 2 * y)
     assert np.array_equal(batch.x.squeeze(2).numpy(), again)
     assert len(set(batch.labels.tolist())) == 3
 
 
-@pytest.mark.parametrize("n_frames, length", [(18, 30), (15, 32), (15, 15), (15, 0), (7, 30)])
+@pytest.mark.parametrize("n_frames, length", [(15, 28), (15, 32), (15, 0), (5, 30), (7, 30)])
 def test_lengths_that_do_not_fit_are_refused(sprites, n_frames, length):
-    wrong = f"max_transform_len is {length}, but must be a multiple"
-    with pytest.raises(ValueError, match=f"n_transforms is {n_frames}, but" if 15 % n_frames else wrong):
-        SpriteSequences(sprites, "train", 1, n_frames, length)
+    with pytest.raises(ValueError, match=f"max_transform_len is {length}, but must be one of "):
+        sequences(sprites, "train", n_frames, length)
 
 
 def test_wrong_names_are_answered_with_the_nearest(sprites, tmp_path):
     with pytest.raises(ValueError, match="did you mean 'official'"):
         dsprites.load("oficial", tmp_path)
     with pytest.raises(ValueError, match="did you mean 'train'"):
-        SpriteSequences(sprites, "trein", 1)
+        SpriteSequences(sprites, "trein")
 
 
 AXES = {"shape": 3, "scale": 6, "orientation": 3, "x": 4, "y": 4}

@@ -153,12 +153,14 @@ def test_single_sequences_walk_one_factor(digits):
 @pytest.mark.parametrize("kind", ["dual", "perspective"])
 def test_angle_and_hue_walk_together(digits, kind):
     batch = drawn(digits, kind, 60)
-    angle = batch.factors[..., ROTATION]
-    assert torch.equal(angle, (angle[:, :1] + torch.arange(18)) % 18)
-    assert torch.equal(batch.factors[..., HUE], angle) and len(set(angle[:, 0].tolist())) > 9
+    angle, hue, _ = batch.factors.unbind(-1)
+    for walk in (angle, hue):
+        assert torch.equal(walk, (walk[:, :1] + torch.arange(18)) % 18)
+        assert len(set(walk[:, 0].tolist())) > 9
+    assert len(set((hue - angle)[:, 0].tolist())) > 9  # 18 x 18 phases, not one
     assert (batch.varied == ROTATION).all()
     images = sequences(digits).images[:60].unsqueeze(1).float() / 255
-    degrees, hues = (torch.tensor(ladder)[angle] for ladder in (DEGREES, HUES))
+    degrees, hues = torch.tensor(DEGREES)[angle], torch.tensor(HUES)[hue]
     if kind == "dual":
         wanted = affine_frames(images, degrees, torch.ones_like(degrees), hues)
     else:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from scipy.stats import kstest
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from tvae_core.experiments import EXPERIMENTS
@@ -228,18 +229,43 @@ def test_a_standardised_decoder_is_the_same_with_another_first_layer(name):
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_he_init_draws_the_layers_before_a_relu_anew(name):
-    """Whose outputs then have the variance that their inputs' mean square calls for; the rest stays."""
+def test_he_init_is_for_the_layers_before_a_relu(name):
+    """Their outputs then have the variance that their inputs' mean square calls for; the rest is uniform
+    up to 1 / sqrt(inputs), as a linear layer's default is."""
+    he = EXPERIMENTS[name].with_options(he_init=True).build_model()
+    layers = {k: m for k, m in he.named_modules() if isinstance(m, torch.nn.Linear)}
+    before_relu = [key for key in layers if key.startswith("decoder.layers") or key[-1] in "02"]
+    assert len(before_relu) == 2 * len(layers) // 3
+    for key, layer in layers.items():
+        least = (6 if key in before_relu else 1) / layer.in_features
+        assert layer.weight.abs().max().item() == pytest.approx(least**0.5, rel=1e-3)
+        if layer.bias is not None and key != "encoder_u.layers.4":
+            assert layer.bias.abs().max().item() == pytest.approx(layer.in_features**-0.5, rel=0.05)
+
+
+def drawn_alike(a, b):
+    """Whether two sets of numbers may be draws from one distribution (Kolmogorov and Smirnov)."""
+    return kstest(a.detach().flatten().numpy(), b.detach().flatten().numpy()).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("name", ["tvae_Lpartial_mnist", "nontvae_dsprites", "tvae_2d_mnist"])
+def test_the_decoder_begins_as_the_official_transposed_convolutions(name):
     exp = EXPERIMENTS[name]
-    plain, he = (exp.with_options(he_init=way).build_model() for way in (False, True))
-    changed = []
-    for (key, before), after in zip(plain.named_parameters(), he.parameters(), strict=True):
-        if not torch.equal(before, after):
-            changed.append(key)
-            assert after.std().item() == pytest.approx((2 / after.shape[1]) ** 0.5, rel=0.05)
-    encoders = ["encoder_z", "encoder_u"] if exp.topography != "none" else ["encoder_z"]
-    expected = [f"{encoder}.layers.{i}.weight" for encoder in encoders for i in (0, 2)]
-    assert changed == [*expected, "decoder.layers.0.0.weight", "decoder.layers.0.2.weight"]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        s, (channels, size, _) = exp.n_caps * exp.cap_dim, exp.image_shape
+        official = [
+            torch.nn.ConvTranspose2d(a, b, k)
+            for a, b, k in ((s, 2 * s, 1), (2 * s, 3 * s, 1), (3 * s, channels, size))
+        ]
+        linear = torch.nn.Linear(3 * s, channels * size**2)
+    decoder = exp.build_model().decoder
+    layers = [layer for layer in decoder.modules() if isinstance(layer, torch.nn.Linear)]
+    biases = [layers[0].bias, layers[1].bias, decoder.channel_bias]
+    for layer, bias, wanted in zip(layers, biases, official, strict=True):
+        assert drawn_alike(layer.weight, wanted.weight) and drawn_alike(bias, wanted.bias)
+        assert bias.abs().max() <= wanted.out_channels**-0.5 / wanted.kernel_size[0]
+    assert not drawn_alike(layers[2].weight, linear.weight)
 
 
 @pytest.mark.parametrize("name", [e.name for e in EXPERIMENTS.values() if e.topography != "none"])

@@ -27,11 +27,6 @@ READS = {"_local_scalar_dense", "item", "is_nonzero", "nonzero", "equal", "maske
 READS |= {"lift_fresh", "repeat_interleave"}  # a number of the host made a tensor; a length that data decide
 
 
-@pytest.fixture(scope="session")
-def data(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
-
-
 def tiny(name, **changes):
     """Six steps of a model of two capsules (those of a torus are one)."""
     small = {"max_steps": 6, "batch_size": 2, "eval_sequences": 2, "n_is_samples": 1, "source": "offline"}

@@ -30,12 +30,6 @@ MEASURES |= {"roll_seen", "roll_held_out", "capcorr_first", "capcorr_nearest", "
 NAMES = list(EXPERIMENTS)
 
 
-@pytest.fixture(scope="session")
-def data(tmp_path_factory):
-    """One folder for what is made of the data."""
-    return tmp_path_factory.mktemp("data")
-
-
 def smoke(name, **changes):
     small = {"batch_size": 2, "eval_sequences": 4, "n_is_samples": 2}
     return EXPERIMENTS[name].at_scale("smoke").with_options(**{**small, **changes})

@@ -37,15 +37,14 @@ def literal_frames(
 ) -> Float[Tensor, "B S ch h w"]:
     """The frames of a batch again, one by one. MNIST: sequences of a single factor, or grey digits."""
     made = []
-    for i, factors in zip(index, batch.factors, strict=True):
+    for i, label, factors in zip(index, batch.labels, batch.factors, strict=True):
         for frame in factors:
             if isinstance(sequences, DigitSequences):
                 digit = sequences.images[i].unsqueeze(0) / 255
                 grey = sequences.kind == "grey"
                 made.append(digit if grey else literal_frame(digit, *frame.tolist()))
             else:
-                label = sequences.labels[i].view(1)
-                made.append(sequences.frames(label, frame.view(1, 1, -1))[0, 0])
+                made.append(sequences.frames(label.view(1), frame.view(1, 1, -1))[0, 0])
     return torch.stack(made).unflatten(0, (len(index), -1))
 
 

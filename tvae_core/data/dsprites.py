@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 import tempfile
 from collections.abc import Callable
@@ -30,6 +31,7 @@ SUBSET = {  # the official indices of the images used, in the archive's order of
     "y": range(0, 30, 2),
 }
 FACTOR_SIZES = tuple(len(SUBSET[name]) for name in FACTORS)
+SPLIT_SEED = 0  # of the split over cycles, whatever the seed of a training
 RENDERER = 1  # raise it with any change of a rendered pixel: it enters the identity of runs
 
 # Outlines, in pixels at full scale. Found by turning the pixel centres of 320 real frames, taken from
@@ -179,11 +181,19 @@ def load(source: str = "auto", folder: Path = DATA) -> Sprites:
 class SpriteSequences:
     """Sequences (B, S, 1, 64, 64) of one split, made as tensors on the device.
 
-    A sequence starts at one image and advances one of x, y, orientation and scale by one value a
-    frame, with wrap-around. x, y and orientation have n_frames values each, every
-    (max_transform_len / n_frames)th of the official indices; scale has five and loops. Split by seed:
-    a tenth of the images for test, a twentieth for validation, the rest to train. Raises ValueError
-    for an unknown split, and for lengths that the 15 values kept of each factor can't serve.
+    A sequence is one cycle from some start: which of x, y, orientation and scale advances by one value a
+    frame, with wrap-around, and the values of the shape and of the other three, which stay. x, y and
+    orientation have the official indices [0:max_transform_len:2], scale has five; a factor with fewer
+    values than there are frames goes round more than once.
+
+    The split is over cycles and the same for every training seed: of each factor's cycles a tenth is the
+    test split and a twentieth the validation split. The official code splits nothing off. Splitting by
+    first image would not do: every test sequence would be a training sequence from another start. `len` is
+    the number of images for the training split, so that an epoch has the official number of steps, and a
+    tenth and a twentieth of it for the other two.
+
+    Raises ValueError for an unknown split, and for a max_transform_len that leaves neither n_frames
+    values nor a divisor of them.
     """
 
     factors = FACTORS
@@ -194,54 +204,87 @@ class SpriteSequences:
         self,
         sprites: Sprites,
         split: str,
-        seed: int,
         n_frames: int = 15,
         max_transform_len: int = 30,
         device: torch.device | str = "cpu",
     ):
         check_choice(split, SPLITS, "split")
-        if 15 % n_frames:
-            raise ValueError(f"n_transforms is {n_frames}, but dSprites have 15 frames, or 5, 3 or 1 of them")
-        stride, rest = divmod(max_transform_len, 2 * n_frames)
-        if rest or not 2 <= max_transform_len <= 30:
-            allowed = f"a multiple of 2 x n_transforms = {2 * n_frames} and at most 30"
-            raise ValueError(f"max_transform_len is {max_transform_len}, but must be {allowed}")
+        fitting = [n for n in range(1, 31) if n_frames % len(range(0, n, 2)) == 0]
+        if max_transform_len not in fitting:
+            raise ValueError(
+                f"max_transform_len is {max_transform_len}, but must be one of {fitting}, which leave "
+                f"{n_frames} values of x, y and orientation or a divisor of {n_frames} (n_transforms)"
+            )
+        values, scales = len(range(0, max_transform_len, 2)), FACTOR_SIZES[-1]
         self.n_frames = n_frames
         self.packed = sprites.packed.to(device)
-        scales = FACTOR_SIZES[-1]
-        self._sizes = torch.tensor([n_frames, n_frames, n_frames, scales], device=device)
+        self._sizes = torch.tensor([values, values, values, scales], device=device)
         self._moves = torch.eye(len(FACTORS), dtype=torch.long, device=device)
-        self._places = torch.tensor([15 * stride, stride, 15**2 * stride, 15**3], device=device)
-        n = len(SHAPES) * scales * n_frames**3
-        order = torch.from_numpy(np.random.RandomState(seed).permutation(n))
-        test, validation, train = order.split([n // 10, n // 20, n - n // 10 - n // 20])
-        chosen = {"train": train, "validation": validation, "test": test}[split]
-        starts = torch.unravel_index(chosen.to(device), (len(SHAPES), scales, *[n_frames] * 3))
-        self.labels = starts[0]
-        self.starts = torch.stack([starts[3], starts[4], starts[2], starts[1]], dim=-1)
+        self._places = torch.tensor([15, 1, 15**2, 15**3], device=device)
+        images = len(SHAPES) * values**3 * scales
+        self._len = {"train": images, **_held_out(images)}[split]
+        cycles = [_cycles(split, factor, (len(SHAPES), *self._sizes.tolist())) for factor in range(4)]
+        self._counts = torch.tensor([len(c) for c in cycles], device=device)
+        self._firsts = self._counts.cumsum(0) - self._counts
+        self._cycles = torch.cat(cycles).to(device)  # (cycles, 5): shape, x, y, orientation, scale
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return self._len
+
+    @property
+    def device(self) -> torch.device:
+        """Where the sequences are made."""
+        return self.packed.device
 
     def batch(self, index: Int[Tensor, " B"], generator: torch.Generator | None = None) -> Batch:
-        """Sequences that start at these images; the factor that varies is drawn from the generator."""
-        device = self.packed.device
-        varied = torch.randint(len(FACTORS), index.shape, generator=generator, device=device)
-        return self.sequence(index, varied)
+        """Return the sequences with these numbers; the varied factor and the start are drawn.
 
-    def sequence(self, index: Int[Tensor, " B"], varied: Int[Tensor, " B"] | int) -> Batch:
-        """Sequences that start at these images and vary the named factor each."""
-        device = self.packed.device
-        index = index.to(device)
-        varied = torch.as_tensor(varied, device=device).expand(len(index))
-        steps = torch.arange(self.n_frames, device=device).view(1, -1, 1)
-        factors = (self.starts[index].unsqueeze(1) + steps * self._moves[varied].unsqueeze(1)) % self._sizes
-        labels = self.labels[index]
-        return Batch(self.frames(labels, factors), factors, varied, labels)
+        The four factors are equally likely, and then every start of the cycle is.
+        """
+        varied = torch.randint(len(FACTORS), index.shape, generator=generator, device=self.device)
+        return self.sequence(index, varied, generator)
+
+    def sequence(
+        self,
+        index: Int[Tensor, " B"],
+        varied: Int[Tensor, " B"] | int,
+        generator: torch.Generator | None = None,
+    ) -> Batch:
+        """Return sequences that vary the named factor each; without generator they start at its value 0.
+
+        A number stands for one cycle of each factor; numbers beyond the last cycle count from the first.
+        """
+        index = index.to(self.device)
+        varied = torch.as_tensor(varied, device=self.device).expand(len(index))
+        cycles = self._cycles[self._firsts[varied] + index % self._counts[varied]]
+        steps = torch.arange(self.n_frames, device=self.device).expand(len(index), -1)
+        if generator is not None:
+            size = FACTOR_SIZES[-1] * self.n_frames  # a multiple of every factor's number of values
+            start = torch.randint(size, (len(index), 1), generator=generator, device=self.device)
+            steps = steps + start
+        moved = steps.unsqueeze(-1) * self._moves[varied].unsqueeze(1)
+        factors = (cycles[:, None, 1:] + moved) % self._sizes
+        return Batch(self.frames(cycles[:, 0], factors), factors, varied, cycles[:, 0])
 
     def frames(self, labels: Int[Tensor, " B"], factors: Int[Tensor, "B S 4"]) -> Tensor:
-        """The images themselves: (B, S, 1, 64, 64), 0 or 1, of shapes (B,) with these factor indices."""
+        """Return the images (B, S, 1, 64, 64), 0 or 1, of shapes (B,) with these factor indices."""
         place = (factors * self._places).sum(-1) + labels.unsqueeze(1) * (FACTOR_SIZES[-1] * 15**3)
-        bits = torch.arange(7, -1, -1, dtype=torch.uint8, device=self.packed.device)
+        bits = torch.arange(7, -1, -1, dtype=torch.uint8, device=self.device)
         pixels = (self.packed[place].unsqueeze(-1) >> bits) & 1
         return pixels.view(*place.shape, *self.image_shape).float()
+
+
+def _held_out(n: int) -> dict[str, int]:
+    """How many of n are the test and the validation split, at least one each."""
+    return {"test": max(1, n // 10), "validation": max(1, n // 20)}
+
+
+def _cycles(split: str, factor: int, sizes: tuple[int, ...]) -> Int[Tensor, "cycles 5"]:
+    """The split's cycles of one factor: values of the shape and the four factors, 0 for the varied one."""
+    sizes = tuple(1 if axis == 1 + factor else size for axis, size in enumerate(sizes))
+    n = math.prod(sizes)
+    order = torch.from_numpy(np.random.RandomState(SPLIT_SEED).permutation(n))
+    held_out = _held_out(n)
+    parts = order.split([*held_out.values(), n - sum(held_out.values())])
+    chosen = dict(zip((*held_out, "train"), parts, strict=True))[split]
+    return torch.stack(torch.unravel_index(chosen, sizes), dim=1)

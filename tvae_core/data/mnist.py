@@ -135,8 +135,8 @@ class DigitSequences:
     """Sequences (B, 18, channels, 28, 28) of one split, made as tensors on the device.
 
     kind `single`: one of rotation, hue and scale walks through its 18 values with wrap-around, the other
-    two are random and fixed. `dual`: angle and hue walk together, scale 1. `perspective`: a turn in space
-    and hue walk together. `grey`: single grey frames, S = 1.
+    two are random and fixed. `dual`: angle and hue advance together, each from a start of its own, scale 1.
+    `perspective`: the same for a turn in space and hue. `grey`: single grey frames, S = 1.
 
     Where two factors walk, `varied` names rotation; `factors` holds the index of each in its ladder.
     """
@@ -159,6 +159,11 @@ class DigitSequences:
         return len(self.images)
 
     @property
+    def device(self) -> torch.device:
+        """Where the sequences are made."""
+        return self.images.device
+
+    @property
     def varying(self) -> tuple[str, ...]:
         """The factors that a sequence of this kind may be asked to vary."""
         return {"single": FACTORS, "grey": ()}.get(self.kind, FACTORS[:1])
@@ -166,7 +171,7 @@ class DigitSequences:
     def batch(self, index: Int[Tensor, " B"], generator: torch.Generator | None = None) -> Batch:
         """Sequences of these digits; factor and starting position are drawn from the generator."""
         n = max(1, len(self.varying))
-        varied = torch.randint(n, index.shape, generator=generator, device=self.images.device)
+        varied = torch.randint(n, index.shape, generator=generator, device=self.device)
         return self.sequence(index, varied, generator)
 
     def sequence(
@@ -179,15 +184,13 @@ class DigitSequences:
 
         Without a generator the fixed factors take the values of the original: angle 0, red, scale 0.99.
         """
-        device, b = self.images.device, len(index)
+        device, b = self.device, len(index)
         index, varied = index.to(device), torch.as_tensor(varied, device=device).expand(b)
         if generator is None:
             start = torch.tensor([0, HUES.index(180.0), SIZES.index(0.99)], device=device).repeat(b, 1)
             start.scatter_(1, varied.unsqueeze(1), 0)
         else:
             start = torch.randint(N_FRAMES, (b, len(FACTORS)), generator=generator, device=device)
-        if self.kind in ("dual", "perspective"):
-            start[:, 1] = start[:, 0]
         steps = torch.arange(self.n_frames, device=device).view(1, -1, 1)
         factors = (start.unsqueeze(1) + steps * self.moves[varied].unsqueeze(1)) % N_FRAMES
         return Batch(self.frames(index, factors), factors, varied, self.labels[index])

@@ -45,7 +45,7 @@ def measured(exp: Experiment, sequences: Sequences) -> int:
 
 def test_batches(exp: Experiment, sequences: Sequences) -> Iterator[tuple[Batch, torch.Generator]]:
     """The test split in batches, and a generator for each; on one device the same for every model."""
-    device = sequences.labels.device
+    device = sequences.device
     for chunk in torch.arange(measured(exp, sequences), device=device).split(BATCH):
         g = generator(device, 0, "test", int(chunk[0]))
         yield sequences.batch(chunk, g), g

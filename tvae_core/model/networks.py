@@ -81,3 +81,16 @@ class Decoder(nn.Module):
         bias = self.channel_bias.repeat_interleave(self.image_shape[1] * self.image_shape[2])
         h = self.layers(((t - self.centre) / self.spread).flatten(2))
         return F.linear(h, self.last.weight, bias).float().unflatten(-1, self.image_shape)
+
+
+def conv_transpose_init(decoder: Decoder) -> None:
+    """Draw a decoder's weights and biases as PyTorch draws those of the official ConvTranspose2d layers.
+
+    All are uniform up to 1 / sqrt(output channels · kernel²), which is 1 / sqrt(outputs) of the linear layer
+    that stands for it here; a linear layer's own default is 1 / sqrt(inputs).
+    """
+    layers = [layer for layer in decoder.modules() if isinstance(layer, nn.Linear)]
+    for layer in layers:
+        bound = layer.out_features**-0.5
+        nn.init.uniform_(layer.weight, -bound, bound)
+        nn.init.uniform_(decoder.channel_bias if layer.bias is None else layer.bias, -bound, bound)

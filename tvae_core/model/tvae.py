@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tvae_core.model.grouper import Grouper
 from tvae_core.model.losses import LIKELIHOODS, Gaussian, gaussian_log_density, negative_log_likelihood
-from tvae_core.model.networks import Decoder, GaussianEncoder, he_init
+from tvae_core.model.networks import Decoder, GaussianEncoder, conv_transpose_init, he_init
 from tvae_core.model.torus import roll_each
 from tvae_core.seeding import generator, normal_like
 from tvae_core.validation import check_choice
@@ -62,7 +62,8 @@ class TVAE(nn.Module):
         """image_shape: (channels, height, width). Raises ValueError for an unknown likelihood.
 
         u_mean_init, u_logvar_init: where q(u|x) begins; standardised: the decoder reads t with the mean and
-        spread that it has there taken out (networks.Decoder); he: networks.he_init.
+        spread that it has there taken out (networks.Decoder); he: networks.he_init in place of
+        networks.conv_transpose_init.
         """
         super().__init__()
         self.image_shape, self.capsules, self.units = tuple(image_shape), capsules, units
@@ -76,6 +77,8 @@ class TVAE(nn.Module):
         self.decoder = Decoder(capsules, units, self.image_shape, *moments)
         if he:
             he_init(self)
+        else:
+            conv_transpose_init(self.decoder)
         # The official plain VAE has one parameter more than its networks: a mu, for which t = z has no use.
         # Kept, so that the two have the same number.
         self.idle_mu = None if grouper else nn.Parameter(torch.zeros(()))
