@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tvae_core.model.losses import at_least_float32
 from tvae_core.model.torus import Offset, neighbourhood, neighbours
 
 
@@ -59,9 +60,10 @@ class Grouper(nn.Module):
         if s * d != (n := math.prod((self.frames, *self.capsule))):
             raise ValueError(f"{s} frames of {d} units make {s * d} sites, but this W couples {n}")
         energy = u.square().transpose(1, 2).reshape(b * c, s * d)
-        # full precision under autocast: eps is below bfloat16's resolution of a large v
+        # no bfloat16 under autocast: eps is below its resolution of a large v
         with torch.autocast(u.device.type, enabled=False):
-            v = energy.float() @ self.matrices.mT
+            energy = at_least_float32(energy)
+            v = energy @ self.matrices.mT.to(energy.dtype)
         return v.view(-1, b, c, s, d).transpose(2, 3)
 
     def forward(self, z: Float[Tensor, "B S C D"], u: Float[Tensor, "B S C D"]) -> Float[Tensor, "B S C D"]:

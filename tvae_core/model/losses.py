@@ -14,6 +14,11 @@ LIKELIHOODS = ("bernoulli", "gaussian")
 GAUSSIAN_SCALE = 0.1  # standard deviation of a pixel, on the scale of [0, 1], for the Gaussian decoder
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return x in float32, or as it is in float64: sums are never taken in bfloat16, even under autocast."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def gaussian_kl(mean: Float[Tensor, "B S ..."], logvar: Float[Tensor, "B S ..."]) -> Float[Tensor, "B S"]:
     """KL(N(mean, exp(logvar)) || N(0, I)) per frame, in nats (Kingma & Welling 2014, appendix B)."""
     return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).flatten(2).sum(-1)

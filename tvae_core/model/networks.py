@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tvae_core.model.losses import Gaussian
+from tvae_core.model.losses import Gaussian, at_least_float32
 
 
 def perceptron(*widths: int) -> nn.Sequential:
@@ -46,9 +46,8 @@ class GaussianEncoder(nn.Module):
 
     def forward(self, x: Float[Tensor, "B S ch h w"]) -> Gaussian:
         """Each frame by itself: (B, S, channels, height, width) → mean and log-variance (B, S, C, D)."""
-        # float(): under bfloat16 autocast the statistics stay in full precision
-        h = self.layers(x.flatten(2)).float().unflatten(-1, (2, self.capsules, self.units))
-        return Gaussian(*h.unbind(2))
+        h = at_least_float32(self.layers(x.flatten(2).to(self.layers[0].weight.dtype)))
+        return Gaussian(*h.unflatten(-1, (2, self.capsules, self.units)).unbind(2))
 
 
 class Decoder(nn.Module):
@@ -80,7 +79,7 @@ class Decoder(nn.Module):
         """Frame by frame: (B, S, C, D) → logits (B, S, channels, height, width)."""
         bias = self.channel_bias.repeat_interleave(self.image_shape[1] * self.image_shape[2])
         h = self.layers(((t - self.centre) / self.spread).flatten(2))
-        return F.linear(h, self.last.weight, bias).float().unflatten(-1, self.image_shape)
+        return at_least_float32(F.linear(h, self.last.weight, bias)).unflatten(-1, self.image_shape)
 
 
 def conv_transpose_init(decoder: Decoder) -> None:
