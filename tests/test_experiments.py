@@ -136,3 +136,11 @@ def test_every_notebook_names_what_can_be_trained_each_once():
     for notebook in notebooks().values():
         found = [read_experiment(text, "smoke") for text in notebook.experiments({})]
         assert len(set(map(label, found))) == len(found), notebook.name
+
+
+@pytest.mark.parametrize("scale, option, steps", [("quick", "max_steps", 6000), ("paper", "max_epochs", 500)])
+def test_steps_are_given_as_a_multiple_of_the_scale(scale, option, steps):
+    exp = read_experiment("tvae_Lpartial_mnist max_steps=5x kl_floor=1.0", scale)
+    assert getattr(exp, option) == steps and exp.kl_floor == 1.0
+    assert read_experiment(label(exp), scale) == exp
+    assert read_experiment("nontvae_mnist max_steps=.001x", "smoke").max_steps == 1

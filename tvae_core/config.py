@@ -57,7 +57,10 @@ def default_scale(device: str) -> str:
     return "paper" if device == "cuda" else "quick"
 
 
-DATA_KINDS = ("mnist", "mnist_dual", "mnist_perspective", "mnist_grey", "dsprites")
+DATA_KINDS = (
+    *("mnist", "mnist_dual", "mnist_perspective", "mnist_accelerating", "mnist_random"),
+    *("mnist_grey", "dsprites"),
+)
 TOPOGRAPHIES = ("capsules", "lattice", "none")
 OPTIMIZERS = ("sgd", "adamw")
 PRECISIONS = ("float32", "bfloat16", "auto")
@@ -258,7 +261,7 @@ class Experiment:
 _LABELS = ("name", "shows", "scale")
 _NO_PART_IN_TRAINING = (*_LABELS, "test_data", "source", "n_is_samples", "wandb_on")
 _LENGTHS = {"k_time": 0, "k_space": 1, "group_size": 1}  # the place of each in group_kernel
-_COLOURED = {"mnist", "mnist_dual", "mnist_perspective"}
+_COLOURED = set(DATA_KINDS) - {"mnist_grey", "dsprites"}
 _CHOICES = {
     "data": DATA_KINDS,
     "source": SOURCES,

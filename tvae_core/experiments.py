@@ -51,12 +51,18 @@ _ASIDE = ("name", "shows", "scale", "seed", "source", "wandb_on")
 def read_experiment(text: str, scale: str) -> Experiment:
     """The experiment of that name at that scale, with the options changed that follow it as `key=value`.
 
-    Values are read as Python, or else as text. Raises ValueError for an unknown name, option or scale,
-    naming the nearest, and for values that cannot be.
+    Values are read as Python, or else as text. `max_steps=5x` is five times as many steps, or epochs, as the
+    scale has. Raises ValueError for an unknown name, option or scale, naming the nearest, and for values that
+    cannot be.
     """
     name, *settings = re.split(r"\s+(?=\w+=)", text.strip())
     row = EXPERIMENTS[check_choice(name, EXPERIMENTS, "experiment")].at_scale(scale)
-    return row.with_options(**dict(map(parse_setting, settings)))
+    options = dict(map(parse_setting, settings))
+    if times := re.fullmatch(r"(\d*\.?\d+)x", str(options.get("max_steps"))):
+        length = "max_steps" if row.max_steps else "max_epochs"
+        options.pop("max_steps")
+        options[length] = max(1, round(float(times[1]) * getattr(row, length)))
+    return row.with_options(**options)
 
 
 def label(exp: Experiment) -> str:

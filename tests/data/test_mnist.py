@@ -168,6 +168,23 @@ def test_angle_and_hue_walk_together(digits, kind):
     torch.testing.assert_close(batch.x, wanted)
 
 
+@pytest.mark.parametrize("kind, paces", [("accelerating", {0, 1, 2}), ("random", {0, 1, 2})])
+def test_uneven_motion_walks_one_factor(digits, kind, paces):
+    batch = drawn(digits, kind, 60)
+    assert set(batch.varied.tolist()) == {ROTATION, HUE, SCALE}
+    moved = batch.factors.diff(dim=1) % 18
+    own = torch.nn.functional.one_hot(batch.varied, 3).bool()
+    assert not moved.transpose(1, 2)[~own].any()  # the other two stand still
+    steps = moved.transpose(1, 2)[own]
+    assert set(steps.flatten().tolist()) == paces
+    if kind == "accelerating":
+        assert (steps == steps[0]).all() and steps[0].sum() == 17  # once around, like steady motion
+        halves = steps[0].float().split((8, 9))
+        assert halves[0].mean() < 0.6 and halves[1].mean() > 1.3
+    else:
+        assert (steps.float().mean() - 1).abs() < 0.1 and len(steps.unique(dim=0)) == 60
+
+
 def test_grey_sequences_are_single_frames(digits):
     batch = drawn(digits, "grey", 10)
     assert batch.x.shape == (10, 1, 1, 28, 28)

@@ -21,7 +21,7 @@ from tvae_core.files import DATA, OFFLINE
 from tvae_core.validation import check_choice
 
 FACTORS = ("rotation", "hue", "scale")
-KINDS = ("single", "dual", "perspective", "grey")
+KINDS = ("single", "dual", "perspective", "accelerating", "random", "grey")
 # What to call sequences in which two factors walk together.
 TOGETHER = {"dual": "rotation and hue together", "perspective": "turn in space and hue together"}
 N_FRAMES = len(DEGREES)
@@ -136,7 +136,9 @@ class DigitSequences:
 
     kind `single`: one of rotation, hue and scale walks through its 18 values with wrap-around, the other
     two are random and fixed. `dual`: angle and hue advance together, each from a start of its own, scale 1.
-    `perspective`: the same for a turn in space and hue. `grey`: single grey frames, S = 1.
+    `perspective`: the same for a turn in space and hue. `accelerating`: one factor walks as in `single`, but
+    from standing still to two values a frame. `random`: the same, by 0, 1 or 2 values from frame to frame,
+    drawn for each. `grey`: single grey frames, S = 1.
 
     Where two factors walk, `varied` names rotation; `factors` holds the index of each in its ladder.
     """
@@ -166,7 +168,7 @@ class DigitSequences:
     @property
     def varying(self) -> tuple[str, ...]:
         """The factors that a sequence of this kind may be asked to vary."""
-        return {"single": FACTORS, "grey": ()}.get(self.kind, FACTORS[:1])
+        return {"dual": FACTORS[:1], "perspective": FACTORS[:1], "grey": ()}.get(self.kind, FACTORS)
 
     def batch(self, index: Int[Tensor, " B"], generator: torch.Generator | None = None) -> Batch:
         """Sequences of these digits; factor and starting position are drawn from the generator."""
@@ -183,6 +185,7 @@ class DigitSequences:
         """Sequences that vary the named factor each; starting positions are drawn, or 0 without generator.
 
         Without a generator the fixed factors take the values of the original: angle 0, red, scale 0.99.
+        Random steps then come from torch's global generator.
         """
         device, b = self.device, len(index)
         index, varied = index.to(device), torch.as_tensor(varied, device=device).expand(b)
@@ -191,9 +194,19 @@ class DigitSequences:
             start.scatter_(1, varied.unsqueeze(1), 0)
         else:
             start = torch.randint(N_FRAMES, (b, len(FACTORS)), generator=generator, device=device)
-        steps = torch.arange(self.n_frames, device=device).view(1, -1, 1)
+        steps = self._steps(b, generator).unsqueeze(-1)
         factors = (start.unsqueeze(1) + steps * self.moves[varied].unsqueeze(1)) % N_FRAMES
         return Batch(self.frames(index, factors), factors, varied, self.labels[index])
+
+    def _steps(self, b: int, g: torch.Generator | None) -> Int[Tensor, "#B S"]:
+        """How many values each frame is away from the first one."""
+        steps = torch.arange(self.n_frames, device=self.device).unsqueeze(0)
+        if self.kind == "accelerating":
+            return (steps.square() / (self.n_frames - 1)).round().long()
+        if self.kind == "random":
+            steps = torch.randint(3, (b, self.n_frames), generator=g, device=self.device)
+            steps = steps.cumsum(1) - steps[:, :1]
+        return steps
 
     def frames(self, index: Int[Tensor, " B"], factors: Int[Tensor, "B S F"]) -> Tensor:
         """The images themselves: (B, S, channels, 28, 28) in [0, 1] for factor indices (B, S, F)."""
