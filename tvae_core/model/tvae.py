@@ -130,7 +130,8 @@ class TVAE(nn.Module):
 
     def noise(self, x: Float[Tensor, "B S ch h w"], generator: torch.Generator | None = None) -> Noise:
         """What one posterior draw for x takes: standard normal (B, S, C, D) for z, then for u."""
-        like = self.decoder.last.weight.new_empty(*x.shape[:2], self.capsules, self.units)
+        dtype = self.decoder.last.weight.dtype
+        like = x.new_empty(*x.shape[:2], self.capsules, self.units, dtype=dtype)
         return tuple(normal_like(like, generator) for _ in range(2 if self.grouper else 1))
 
     def latents(self, x: Float[Tensor, "B S ch h w"]) -> Float[Tensor, "B S C D"]:
