@@ -7,7 +7,7 @@ import torch
 from tvae_core.config import SCALES
 from tvae_core.data import dsprites
 from tvae_core.data.sequences import SPLITS
-from tvae_core.experiments import EXPERIMENTS, label, read_experiment
+from tvae_core.experiments import EXPERIMENTS, read_experiment, write_experiment
 from tvae_core.reproduce.notebooks import notebooks
 
 CHANGES = [
@@ -22,27 +22,28 @@ CHANGES = [
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_name_alone_is_the_registered_experiment(name, scale):
     assert read_experiment(name, scale) == EXPERIMENTS[name].at_scale(scale)
-    assert label(EXPERIMENTS[name].at_scale(scale)) == name
+    assert write_experiment(EXPERIMENTS[name].at_scale(scale)) == name
 
 
 @pytest.mark.parametrize("changes", CHANGES, ids=str)
 def test_what_is_written_is_read_back(changes):
     exp = EXPERIMENTS["tvae_Lpartial_mnist"].at_scale("quick").with_options(**changes)
     resolved = exp.with_options(seed=7, precision="bfloat16")
-    assert label(resolved) == label(exp)
-    assert read_experiment(label(exp), "quick") == exp
-    assert all(f"{option}=" in label(exp) for option in changes)
+    assert write_experiment(resolved) == write_experiment(exp)
+    assert read_experiment(write_experiment(exp), "quick") == exp
+    assert all(f"{option}=" in write_experiment(exp) for option in changes)
 
 
 def test_spaces_in_values_and_around_them_are_no_obstacle():
     exp = read_experiment(" tvae_Lpartial_mnist  n_off_diag=2 group_kernel=(5, 5) boundary=zero ", "smoke")
     assert (exp.n_off_diag, exp.group_kernel, exp.boundary) == (2, (5, 5), "zero")
-    assert label(exp) == "tvae_Lpartial_mnist group_kernel=(5,5) n_off_diag=2 boundary=zero"
+    assert write_experiment(exp) == "tvae_Lpartial_mnist group_kernel=(5,5) n_off_diag=2 boundary=zero"
 
 
 def test_a_precision_of_its_own_is_said_unless_the_row_leaves_it_open():
-    assert label(read_experiment("nontvae_mnist precision=bfloat16", "paper")).endswith("precision=bfloat16")
-    assert label(read_experiment("nontvae_mnist precision=bfloat16", "quick")) == "nontvae_mnist"
+    text = "nontvae_mnist precision=bfloat16"
+    assert write_experiment(read_experiment(text, "paper")) == text
+    assert write_experiment(read_experiment(text, "quick")) == "nontvae_mnist"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_the_rest_is_refused(text, words, monkeypatch):
 )
 def test_options_as_the_official_scripts_write_them_are_stored_in_one_form(official, own):
     assert read_experiment(official, "smoke") == read_experiment(own, "smoke")
-    assert label(read_experiment(official, "smoke")) == own
+    assert write_experiment(read_experiment(official, "smoke")) == own
 
 
 def test_experiments_that_train_alike_are_known():
@@ -142,5 +143,5 @@ def test_every_notebook_names_what_can_be_trained_each_once():
 def test_steps_are_given_as_a_multiple_of_the_scale(scale, option, steps):
     exp = read_experiment("tvae_Lpartial_mnist max_steps=5x kl_floor=1.0", scale)
     assert getattr(exp, option) == steps and exp.kl_floor == 1.0
-    assert read_experiment(label(exp), scale) == exp
+    assert read_experiment(write_experiment(exp), scale) == exp
     assert read_experiment("nontvae_mnist max_steps=.001x", "smoke").max_steps == 1

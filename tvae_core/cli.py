@@ -135,13 +135,13 @@ def run_experiment(arguments: list[str] | None) -> int:
         return 0
     exp = read_experiment(options.name, pick_scale(options.scale, options.device))
     exp = changed(exp, options.set)
-    chosen = [exp.with_options(seed=seed) for seed in options.seed or [exp.seed]]
-    exp = chosen[0]
+    seeds = options.seed or [exp.seed]
+    exp = exp.with_options(seed=seeds[0])
     if options.show_config:
         print(json.dumps(dataclasses.asdict(exp), indent=1))
         return 0
-    for run in fit_seeds(exp, [one.seed for one in chosen], options.device, options.runs, options.data):
-        print(f"seed {run.seed}\n" * (len(chosen) > 1) + table(run))
+    for run in fit_seeds(exp, seeds, options.device, options.runs, options.data):
+        print(f"seed {run.exp.seed}\n" * (len(seeds) > 1) + table(run))
         about = f"data: {run.provenance['data']}"
         print(f"nats a frame (E_eq: a sequence), log p with −log n; – not defined; {about}")
         print(run.folder)
@@ -181,7 +181,8 @@ def run_export(arguments: list[str]) -> int:
     images, capsules = parse_numbers(options.images, "images"), None
     if options.capsules != "all":
         capsules = parse_numbers(options.capsules, "capsules")
-    run = fit(exp, options.seed, options.device, options.runs, options.data)
+    exp = exp if options.seed is None else exp.with_options(seed=options.seed)
+    run = fit(exp, options.device, options.runs, options.data)
     path = export(reel(run, images, options.transformation, capsules), options.out, options.roll)
     print(f"{path}, {path.stat().st_size / 1e6:.2f} MB")
     return 0

@@ -168,6 +168,17 @@ class Experiment:
         """(channels, height, width) of a frame."""
         return {"dsprites": (1, 64, 64), "mnist_grey": (1, 28, 28)}.get(self.data, (3, 28, 28))
 
+    @property
+    def dataset(self) -> str:
+        """The data set as people call it."""
+        return "dSprites" if self.data == "dsprites" else "MNIST"
+
+    def find_images(self, folder: Path = DATA) -> tuple[str, str]:
+        """Return the source that `load_images` reads, `official` or `offline`, and its key; fetch nothing."""
+        images = dsprites if self.data == "dsprites" else mnist
+        source = images.find_source(self.source, folder)
+        return source, images.KEYS[source]
+
     def load_images(self, folder: Path = DATA) -> Digits | Sprites:
         """The images behind the sequences, with their `key` and `source`."""
         if self.data == "dsprites":

@@ -43,6 +43,22 @@ def _rows() -> list[Experiment]:
 
 EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType({row.name: row for row in _rows()})
 
+# What people call a model; a name without its data stands for both.
+_TITLES = {
+    "tvae_Lhalf": "TVAE, L = S/2",
+    "tvae_Lpartial_mnist": "TVAE, L = 13/36 S",
+    "tvae_Lpartial_dsprites": "TVAE, L = S/3",
+    "tvae_Lshort_mnist": "TVAE, L = 5/36 S",
+    "tvae_Lshort_dsprites": "TVAE, L = S/6",
+    "tvae_Lpartial_mnist_generalization": "TVAE, L = 13/36 S, both factors new",
+    "tvae_Lpartial_rotcolor_mnist": "TVAE, L = 13/36 S, both trained",
+    "tvae_Lpartial_perspective_mnist": "TVAE, L = 13/36 S, in space",
+    "tvae_2d_mnist": "TVAE on a 2-D torus",
+    "bubbles": "BubbleVAE",
+    "tvae_L0": "TVAE, L = 0",
+    "nontvae": "VAE",
+}
+
 
 # They name a run, or say where it is from, but do not make it another model.
 _ASIDE = ("name", "shows", "scale", "seed", "source", "wandb_on")
@@ -65,10 +81,17 @@ def read_experiment(text: str, scale: str) -> Experiment:
     return row.with_options(**options)
 
 
-def label(exp: Experiment) -> str:
-    """The text that `read_experiment` reads as this experiment, whatever its seed."""
+def write_experiment(exp: Experiment) -> str:
+    """Return the text that `read_experiment` reads as this experiment, whatever its seed."""
     row = EXPERIMENTS[exp.name].at_scale(exp.scale)
     options = [f.name for f in dataclasses.fields(exp) if f.name not in _ASIDE]
     changed = [o for o in options if getattr(row, o) not in (getattr(exp, o), "auto")]  # a run resolves auto
     values = [str(getattr(exp, option)).replace(" ", "") for option in changed]
     return " ".join([exp.name, *(f"{o}={v}" for o, v in zip(changed, values, strict=True))])
+
+
+def title(exp: Experiment) -> str:
+    """Return what people call the model: `TVAE, L = 13/36 S`, and the options that were changed after it."""
+    name, *options = write_experiment(exp).split(" ", 1)
+    words = _TITLES.get(name) or _TITLES.get(name.rsplit("_", 1)[0], name)
+    return ", ".join([words, *options])

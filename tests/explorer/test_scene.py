@@ -91,7 +91,7 @@ def trained(tmp_path_factory) -> Run:
 
 def test_stored_runs_are_found_and_the_broken_left_out(trained):
     (found,) = stored_runs(trained.folder.parent)
-    assert (found.exp, found.seed, found.folder) == (trained.exp, trained.seed, trained.folder)
+    assert (found.exp, found.exp.seed, found.folder) == (trained.exp, trained.exp.seed, trained.folder)
     assert rollable([found]) == [found]
     shown = view(found, 3, "hue", [1])
     assert shown.scene.title == "hue" and list(shown.capsules) == [1]
@@ -108,7 +108,7 @@ def test_the_best_run_goes_first(trained):
     def having(scale, held_out, chance=500.0, best=200.0):
         row = {"reconstruction": best, "roll_held_out": held_out, "roll_seen": best}
         exp = dataclasses.replace(trained.exp, scale=scale)
-        run = Run(exp, 0, trained.folder / f"{scale}-{held_out}")
+        run = Run(exp, trained.folder / f"{scale}-{held_out}")
         run.__dict__["results"] = {"trained": row, "chance": {"roll_held_out": chance}}
         return run
 
@@ -119,11 +119,11 @@ def test_the_best_run_goes_first(trained):
     )
     assert rollable([smoke, poor, good]) == [good, poor, smoke]
     assert share_of_the_way(good) == pytest.approx(0.9)
-    ladder = [with_options(scale, 300.0) for scale in SCALES]
+    ladder = [having(scale, 300.0) for scale in SCALES]
     assert rollable(ladder) == ladder[::-1]
     plain, topographic = having("smoke", 900.0, best=800.0), having("smoke", 901.0, best=800.0)
     plain = dataclasses.replace(plain, exp=dataclasses.replace(plain.exp, topography="none"))
     plain.__dict__["results"] = topographic.results  # neither is better than the mean frame
     assert rollable([plain, topographic]) == [topographic, plain]
     grey = EXPERIMENTS["tvae_2d_mnist"]
-    assert rollable([Run(grey, 0, trained.folder)]) == []
+    assert rollable([Run(grey, trained.folder)]) == []

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("few")
 def made(tmp_path):
     def run(text) -> Run:
         exp = read_experiment(f"tvae_Lpartial_mnist n_caps=3 {text}", "smoke")
-        run = Run(exp, exp.seed, tmp_path / text)
+        run = Run(exp, tmp_path / text)
         run.save_checkpoint({f"model.{k}": v for k, v in exp.build_model(99).state_dict().items()}, step=0)
         run.__dict__["results"] = {kind: chance(exp) for kind in ("trained", "untrained", "chance")}
         return run

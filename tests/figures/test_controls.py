@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("few")
 @pytest.fixture
 def run(tmp_path):
     exp = read_experiment("tvae_Lpartial_mnist n_caps=3", "smoke")
-    made = Run(exp, exp.seed, tmp_path)
+    made = Run(exp, tmp_path)
     weights = exp.build_model(99).state_dict()
     made.save_checkpoint({f"model.{k}": v for k, v in weights.items()}, step=0)
     made.__dict__["results"] = {kind: chance(exp) for kind in ("trained", "untrained", "chance")}
@@ -46,7 +46,7 @@ def run(tmp_path):
 
 def test_the_two_models_are_the_stored_and_the_untrained_one(run):
     both = both_models(run)
-    for kind, seed in (("trained", 99), ("untrained", run.seed)):
+    for kind, seed in (("trained", 99), ("untrained", run.exp.seed)):
         literal = run.exp.build_model(seed).state_dict()
         assert all(torch.equal(value, literal[key]) for key, value in both[kind].state_dict().items())
 
@@ -62,7 +62,7 @@ def literal_cost(run, model, x, frame, rolled) -> torch.Tensor:
 
 def test_roll_costs_against_one_roll_at_a_time(run):
     model = run.load_model()
-    (batch, _), *_ = first_batches(run.exp, run.seed, 4)
+    (batch, _), *_ = first_batches(run.exp, run.exp.seed, 4)
     with torch.inference_mode():
         literal = [literal_cost(run, model, batch.x, frame, range(3)) for frame in range(18)]
     assert len(batch.x) == 4
@@ -73,7 +73,7 @@ def test_partial_rolls_against_one_capsule_at_a_time(run):
     model = run.load_model()
     choices = [[], [1], [0, 2], [0, 1, 2]]
     mask = torch.tensor([[c in chosen for c in range(3)] for chosen in choices])
-    (batch, _), *_ = first_batches(run.exp, run.seed, 3)
+    (batch, _), *_ = first_batches(run.exp, run.exp.seed, 3)
     with torch.inference_mode():
         literal = [
             torch.stack([literal_cost(run, model, batch.x, f, chosen) for f in range(18) if f != 6]).mean()
@@ -146,7 +146,7 @@ def test_a_curve_for_every_model_open_where_frames_are_held_out(run):
 def test_data_stand_apart_and_each_experiment_once(tmp_path):
     names = ["tvae_Lhalf_mnist", "nontvae_dsprites", "nontvae_mnist"]
     runs = [Run(EXPERIMENTS[n].at_scale("smoke"), s, tmp_path) for n in names for s in (1, 2)]
-    found = {data: [(r.exp.name, r.seed) for r in own] for data, own in by_data(runs).items()}
+    found = {data: [(r.exp.name, r.exp.seed) for r in own] for data, own in by_data(runs).items()}
     assert found == {
         "MNIST": [("tvae_Lhalf_mnist", 1), ("nontvae_mnist", 1)],
         "dSprites": [("nontvae_dsprites", 1)],
@@ -155,7 +155,7 @@ def test_data_stand_apart_and_each_experiment_once(tmp_path):
 
 @pytest.mark.parametrize("name", MOTIONS)
 def test_motions_against_literal_steps(name, run):
-    motion, test = MOTIONS[name], run.exp.build_sequences("test", run.seed)
+    motion, test = MOTIONS[name], run.data.test
     x = moving(test, torch.tensor([2]), motion, torch.Generator().manual_seed(1))
     start = torch.randint(18, (1, 1, 3), generator=torch.Generator().manual_seed(1))[0, 0]
     for frame in (0, 1, 7, 17):
@@ -176,7 +176,7 @@ def test_the_predicted_roll_is_the_one_that_a_latent_of_the_factors_needs(name, 
 def test_costs_of_motions_against_one_roll_at_a_time(run):
     model, motion = run.load_model(), MOTIONS["rotation at twice the speed"]
     costs = motion_costs(run, model, motion, 3)
-    test = run.exp.build_sequences("test", run.seed)
+    test = run.data.test
     x = moving(test, torch.arange(3), motion, unseen.generator("cpu", 0, "motion", 0))
     with torch.inference_mode():
         t = model.latents(x)[:, 6]

@@ -5,7 +5,9 @@ import torch
 
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.figures import notebook as live
-from tvae_core.training.runs import find_run
+from tvae_core.training.learner import Learner
+from tvae_core.training.runs import plan
+from tvae_core.training.step import Step
 from tvae_core.training.trainer import Trainer
 
 
@@ -19,9 +21,9 @@ class Handle:
 
 def trained(folder, name="tvae_Lpartial_mnist"):
     exp = EXPERIMENTS[name].at_scale("smoke").with_options(max_steps=120, batch_size=1)
-    trainer = Trainer(find_run(exp, device="cpu", runs=folder), torch.device("cpu"), folder)
-    trainer.train(progress=True, watch=live.LiveView(exp))
-    return trainer
+    learners = [Learner(plan(exp, "cpu", folder, folder))]
+    Trainer(learners, Step(learners)).train(progress=True, watch=live.LiveView(exp))
+    return learners[0]
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def few(monkeypatch):
 
 def untrained(text, folder) -> Run:
     exp = read_experiment(text, "smoke")
-    run = Run(exp, exp.seed, folder)
+    run = Run(exp, folder)
     run.save_checkpoint({f"model.{k}": v for k, v in exp.build_model(99).state_dict().items()}, step=0)
     return run
 
@@ -43,11 +43,11 @@ def test_dreams_come_from_the_prior_of_both_models_and_from_the_data(tmp_path):
     run = untrained("tvae_Lpartial_mnist n_caps=2", tmp_path)
     trained, control, data = dreams(run, 2)
     assert all(len(d.frames) == MEASURED and d.shown == 2 for d in (trained, control, data))
-    for found, seed in ((trained, 99), (control, run.seed)):
+    for found, seed in ((trained, 99), (control, run.exp.seed)):
         with torch.inference_mode():
             literal = run.exp.build_model(seed).sample(MEASURED, 18, generator("cpu", 0, "prior samples"))
         assert torch.equal(found.frames, literal)
-    test = run.exp.build_sequences("test", run.seed)
+    test = run.data.test
     again = test.batch(torch.arange(MEASURED), generator("cpu", 0, "test sequences"))
     assert torch.equal(data.frames, again.x)
     assert all(title in what_dreams_show([trained, data]) for title in (trained.title, data.title))

@@ -16,7 +16,7 @@ TEXTS = notebooks()["study"].experiments({})
 def synthetic(text, folder, place) -> Run:
     """A run that was never trained, whose every measure is another number."""
     exp = read_experiment(text, "smoke")
-    run = Run(exp, exp.seed, folder / str(place))
+    run = Run(exp, folder / str(place))
     run.folder.mkdir()
     row = {column.key: 100.0 * place + i for i, column in enumerate(STUDY)}
     if not exp.held_out:  # single frames have no rolls, and their reconstruction is not measured

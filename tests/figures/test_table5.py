@@ -27,7 +27,7 @@ KEYS = [column.key for column in TABLE_5]
 def synthetic(text, folder, seed) -> Run:
     """A run that was never trained, whose every measure is another number."""
     exp = read_experiment(text, "smoke")
-    run = Run(exp.with_options(seed=seed), seed, folder / f"{len(list(folder.iterdir()))}")
+    run = Run(exp.with_options(seed=seed), folder / f"{len(list(folder.iterdir()))}")
     run.folder.mkdir()
     base = 100.0 * units_shared(exp) + frames_shared(exp)
     rows = {
@@ -55,7 +55,7 @@ def test_the_sweeps_of_the_notebook(runs):
     assert [frames_shared(own[0].exp) for own in along_l] == [1, 5, 9, 13, 18]
     assert {frames_shared(run.exp) for own in along_k for run in own} == {13}
     assert {units_shared(run.exp) for own in along_l for run in own} == {3}
-    assert all([run.seed for run in own] == [1, 2] for own in (*along_k, *along_l))
+    assert all([run.exp.seed for run in own] == [1, 2] for own in (*along_k, *along_l))
     named = {run.label for own in (*along_k, *along_l) for run in own}
     assert named == {run.label for run in runs}  # no run is trained for nothing
 

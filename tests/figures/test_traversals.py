@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("few")
 def untrained(name, folder, **changes) -> Run:
     """A run whose checkpoint holds weights that were never trained, and that no seed of the run gives."""
     exp = EXPERIMENTS[name].at_scale("smoke").with_options(**changes)
-    run = Run(exp, exp.seed, folder)
+    run = Run(exp, folder)
     run.save_checkpoint({f"model.{k}": v for k, v in exp.build_model(99).state_dict().items()}, step=0)
     return run
 
@@ -40,7 +40,7 @@ def partial(tmp_path):
 def test_strips_show_the_sequence_and_every_roll_of_l0(partial):
     strips = traversal_strips(partial, (1, 8), reconstruction=True)
     assert [s.title for s in strips] == ["MNIST, rotation", "MNIST, hue", "MNIST, scale"]
-    model, sequences = partial.exp.build_model(99), partial.exp.build_sequences("test", partial.seed)
+    model, sequences = partial.exp.build_model(99), partial.exp.build_sequences("test", partial.exp.seed)
     for factor, (strip, digit) in enumerate(zip(strips, [1, 8 % 6, 1], strict=True)):
         (_, given), (_, again), (label, rolled) = strip.rows
         x = sequences.sequence(torch.tensor([digit]), factor).x
@@ -78,7 +78,7 @@ def test_torus_panels_against_literal_loops(tmp_path):
     run = untrained("tvae_2d_mnist", tmp_path, mu_init=0.0)
     model = run.load_model()
     drivers, classes, samples = torus_panels(run, model, samples=3)
-    sequences = run.exp.build_sequences("test", run.seed)
+    sequences = run.data.test
     with torch.inference_mode():
         each = [model.latents(sequences.batch(torch.tensor([i])).x).abs().flatten() for i in range(6)]
     for unit in range(324):
@@ -129,7 +129,7 @@ def test_fit_all_trains_once_and_then_loads(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(variants, "EXPERIMENTS", small)
     monkeypatch.setattr("tvae_core.config.SCALES", small_step)
     trained = fit_all(names, "smoke", [3, 4], "cpu", str(tmp_path))
-    assert [(run.exp.name, run.seed) for run in trained] == list(itertools.product(names, (3, 4)))
+    assert [(run.exp.name, run.exp.seed) for run in trained] == list(itertools.product(names, (3, 4)))
     assert all(run.complete and run.folder.parent == tmp_path for run in trained)
 
     monkeypatch.setattr(Trainer, "train", lambda *_: pytest.fail("trained again"))
@@ -146,7 +146,7 @@ def test_without_seeds_each_experiment_has_its_own(monkeypatch):
 
     def fit_seeds(exp, *rest, watch):
         asked.append((exp.name, exp.scale, *rest))
-        return [Run(exp, exp.seed, Path())]
+        return [Run(exp, Path())]
 
     monkeypatch.setattr(notebook, "fit_seeds", fit_seeds)
     fit_all(["tvae_Lpartial_mnist", "nontvae_mnist"], "quick", runs="here")
@@ -165,7 +165,7 @@ def turning(tmp_path):
 
 def test_both_ways_around_the_square(turning):
     square = both_paths(turning, example=3, shift=8)
-    model, test = turning.load_model(), turning.exp.build_sequences("test", turning.seed)
+    model, test = turning.load_model(), turning.exp.build_sequences("test", turning.exp.seed)
     x = test.sequence(torch.tensor([3]), 0).x
     with torch.inference_mode():
         t = model.latents(x)[0]
@@ -203,7 +203,7 @@ def test_the_square_shows_three_maps_on_one_scale_and_all_frames(turning):
 def test_every_example_of_two_factors_that_walk_together(turning):
     strips = traversal_strips(turning, (1, 4), every=True)
     assert [strip.title for strip in strips] == ["MNIST, rotation and hue together"] * 2
-    test = turning.exp.build_sequences("test", turning.seed)
+    test = turning.exp.build_sequences("test", turning.exp.seed)
     for strip, digit in zip(strips, (1, 4), strict=True):
         assert torch.equal(strip.rows[0][1], test.sequence(torch.tensor([digit]), 0).x[0])
 

@@ -14,9 +14,11 @@ from tvae_core.data.mnist import DigitSequences
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.model.tvae import TVAE
 from tvae_core.seeding import generator, set_seed
+from tvae_core.training import learner as learning
 from tvae_core.training import step as capture
-from tvae_core.training import trainer as train
-from tvae_core.training.runs import find_run
+from tvae_core.training import trainer as training
+from tvae_core.training.learner import Learner
+from tvae_core.training.runs import plan
 from tvae_core.training.step import Step, kl_weight, learning_rate, mean_terms
 from tvae_core.training.trainer import Trainer, fit, fit_seeds
 
@@ -34,24 +36,23 @@ def tiny(name, **changes):
     return EXPERIMENTS[name].at_scale("smoke").with_options(**{**small, **changes})
 
 
-def trainers(exp, seeds, folder, data):
-    """A trainer for each seed, those after the first beside it."""
-    first, *others = [Trainer(find_run(exp, seed, "cpu", folder, data), CPU, data) for seed in seeds]
-    first.beside = others
-    return [first, *others]
+def learners(exp, seeds, folder, data):
+    """A new learner for each seed."""
+    return [Learner(plan(exp.with_options(seed=seed), "cpu", folder, data)) for seed in seeds]
 
 
 def walk(group, steps):
-    """So many steps of all of them, from the first batch of the epoch on."""
-    orders = [trainer.order() for trainer in group]
+    """Take so many steps of all of them; the Step that took them."""
+    step = Step(group)
     for _ in range(steps):
-        group[0].take_step(*(t.batch_index(order) for t, order in zip(group, orders, strict=True)))
+        step()
+    return step
 
 
-def state(trainer):
+def state(learner):
     """Copies of all that a step changes."""
-    kept = {f"model.{k}": v for k, v in trainer.model.state_dict().items()} | {"terms": trainer.terms}
-    for i, of in trainer.optimizer.state_dict()["state"].items():
+    kept = {f"model.{k}": v for k, v in learner.model.state_dict().items()} | {"terms": learner.terms}
+    for i, of in learner.optimizer.state_dict()["state"].items():
         kept |= {f"optimizer.{i}.{k}": v for k, v in of.items()}
     return {k: v.clone() for k, v in kept.items()}
 
@@ -75,14 +76,10 @@ class NoHost(TorchDispatchMode):
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_step_needs_no_host(name, data, tmp_path):
     for seeds in ([1], [1, 2]) if name in KINDS else ([1],):
-        group = trainers(tiny(name), seeds, tmp_path, data)
-        orders = [trainer.order() for trainer in group]
-        step = Step(group[0].exp, group, 6, CPU)
-        members = [t.batch_index(order) for t, order in zip(group, orders, strict=True)]
+        step = Step(learners(tiny(name), seeds, tmp_path, data))
         with NoHost():
-            for number in range(2):  # the first makes what the second finds
-                step.prepare(number, members)
-                step.work()
+            for _ in range(2):  # the first makes what the second finds
+                step()
 
 
 PLANTED = {
@@ -100,8 +97,7 @@ def test_a_step_that_needs_the_host_is_seen(mistake, data, tmp_path, monkeypatch
     monkeypatch.setattr(
         DigitSequences, "frames", lambda self, *given: (PLANTED[mistake](x := frames(self, *given)), x)[1]
     )
-    group = trainers(tiny("tvae_Lshort_mnist"), [1], tmp_path, data)
-    step = Step(group[0].exp, group, 6, CPU)
+    step = Step(learners(tiny("tvae_Lshort_mnist"), [1], tmp_path, data))
     with NoHost(), pytest.raises(AssertionError, match="needs the host"):
         step.work()
 
@@ -144,15 +140,16 @@ def test_what_lies_on_the_host_is_seen(data, monkeypatch):
 @pytest.mark.parametrize("changes", [{}, SGD, {"kl_hold": 0.2, "kl_ramp": 0.5}], ids=["adamw", "sgd", "ramp"])
 def test_a_step_is_what_one_would_write_down(changes, data, tmp_path):
     """Fresh generators and plain numbers, bit for bit."""
-    (trainer,) = trainers(tiny("tvae_Lshort_mnist", **changes), [2], tmp_path, data)
-    exp, model, order = trainer.exp, trainer.exp.build_model(2), trainer.order()
+    (learner,) = learners(tiny("tvae_Lshort_mnist", **changes), [2], tmp_path, data)
+    exp, model, sequences = learner.exp, learner.exp.build_model(2), learner.data.train
+    order = torch.randperm(len(sequences), generator=generator("cpu", 2, "order", 0))
     kind = torch.optim.SGD if exp.optimizer == "sgd" else torch.optim.AdamW
     options = {"momentum": exp.momentum} if exp.optimizer == "sgd" else {}
     optimizer = kind(model.parameters(), lr=exp.lr, fused=True, **options)
     sums = torch.zeros(3)
     for step in range(6):
         g = generator("cpu", 2, "step", step)
-        out = model(trainer.sequences.batch(order[2 * step : 2 * step + 2], g).x, g)
+        out = model(sequences.batch(order[2 * step : 2 * step + 2], g).x, g)
         terms = torch.stack([out.nll.mean(), out.kl_z.mean(), out.kl_u.mean()])
         weight = kl_weight(exp, step, 6)
         optimizer.zero_grad()
@@ -160,9 +157,9 @@ def test_a_step_is_what_one_would_write_down(changes, data, tmp_path):
         optimizer.param_groups[0]["lr"] = learning_rate(exp, step, 6)
         optimizer.step()
         sums += terms.detach()
-    walk([trainer], 6)
-    assert torch.equal(trainer.terms, sums)
-    assert all(map(torch.equal, trainer.model.parameters(), model.parameters()))
+    walk([learner], 6)
+    assert torch.equal(learner.terms, sums)
+    assert all(map(torch.equal, learner.model.parameters(), model.parameters()))
 
 
 def test_a_generator_put_back_is_a_new_one():
@@ -177,30 +174,27 @@ def test_a_generator_put_back_is_a_new_one():
 @pytest.mark.parametrize("begun", [0, 2])
 def test_rehearsing_changes_nothing(changes, seeds, begun, data, tmp_path):
     exp = tiny("tvae_Lshort_mnist", **changes)
-    straight, rehearsed = (trainers(exp, seeds, tmp_path, data) for _ in range(2))
+    straight, rehearsed = (learners(exp, seeds, tmp_path, data) for _ in range(2))
     walk(straight, 4)
-    walk(rehearsed, begun)
-    first = rehearsed[0]
-    first._advance = first._advance or Step(exp, rehearsed, 6, CPU)
-    before = [state(trainer) for trainer in rehearsed]
-    capture.warm_up(first._advance.work, first._advance.state)
+    step = walk(rehearsed, begun)
+    before = [state(learner) for learner in rehearsed]
+    capture.warm_up(step.work, step.state)
     if begun:
-        for trainer, was in zip(rehearsed, before, strict=True):
-            assert_equal(state(trainer), was)
-    orders = [trainer.order() for trainer in rehearsed]
+        for learner, was in zip(rehearsed, before, strict=True):
+            assert_equal(state(learner), was)
     for _ in range(4 - begun):
-        first.take_step(*(t.batch_index(order) for t, order in zip(rehearsed, orders, strict=True)))
+        step()
     for a, b in zip(straight, rehearsed, strict=True):
         assert_equal(state(a), state(b))
 
 
 def test_a_rehearsal_that_forgets_is_seen(data, tmp_path):
-    (trainer,) = trainers(tiny("tvae_Lshort_mnist"), [1], tmp_path, data)
-    walk([trainer], 1)
-    before = state(trainer)
-    capture.warm_up(trainer._advance.work, lambda: trainer.model.parameters())
+    (learner,) = learners(tiny("tvae_Lshort_mnist"), [1], tmp_path, data)
+    step = walk([learner], 1)
+    before = state(learner)
+    capture.warm_up(step.work, learner.model.parameters)
     with pytest.raises(AssertionError):
-        assert_equal(state(trainer), before)
+        assert_equal(state(learner), before)
 
 
 @pytest.fixture
@@ -265,16 +259,16 @@ def apart(a, b, fresh):
 @pytest.mark.parametrize("name", [*KINDS, "tvae_Lshort_dsprites"])
 def test_together_is_alone(name, changes, data, tmp_path):
     exp = tiny(name, **changes)
-    together = trainers(exp, [1, 2, 3], tmp_path, data)
+    together = learners(exp, [1, 2, 3], tmp_path, data)
     walk(together, 6)
-    for trainer in together:
-        (alone,) = trainers(exp, [trainer.seed], tmp_path, data)
+    for learner in together:
+        (alone,) = learners(exp, [learner.exp.seed], tmp_path, data)
         walk([alone], 6)
-        torch.testing.assert_close(trainer.terms, alone.terms, **ROUNDING)
+        torch.testing.assert_close(learner.terms, alone.terms, **ROUNDING)
         if changes:
-            for a, b in zip(trainer.model.parameters(), alone.model.parameters(), strict=True):
+            for a, b in zip(learner.model.parameters(), alone.model.parameters(), strict=True):
                 torch.testing.assert_close(a, b, **ROUNDING)
-        assert apart(trainer.model, alone.model, exp.build_model(trainer.seed)) < 0.01
+        assert apart(learner.model, alone.model, exp.build_model(learner.exp.seed)) < 0.01
     with pytest.raises(AssertionError):  # the last one beside the seed before it
         torch.testing.assert_close(together[1].terms, alone.terms, **ROUNDING)
 
@@ -282,7 +276,8 @@ def test_together_is_alone(name, changes, data, tmp_path):
 @pytest.fixture
 def brief(few, monkeypatch):
     """A row of history at every second step."""
-    monkeypatch.setattr(train, "LOG_STEPS", 2)
+    monkeypatch.setattr(learning, "LOG_STEPS", 2)
+    monkeypatch.setattr(training, "LOG_STEPS", 2)
 
 
 def seeds_of(exp, seeds, folder, data, **options):
@@ -295,28 +290,29 @@ def untimed(run):
 
 def test_each_seed_has_its_own_run(brief, data, tmp_path, monkeypatch):
     exp = tiny("tvae_Lshort_mnist", **SGD)
-    alone = [fit(exp, seed, "cpu", tmp_path / "alone", data, False) for seed in (1, 2)]
+    ones = [exp.with_options(seed=seed) for seed in (1, 2)]
+    alone = [fit(one, "cpu", tmp_path / "alone", data, False) for one in ones]
     runs = seeds_of(exp, [2, 1], tmp_path / "both", data)
-    assert [run.seed for run in runs] == [2, 1] and all(run.complete for run in runs)
+    assert [run.exp.seed for run in runs] == [2, 1] and all(run.complete for run in runs)
     for run, other in zip(runs, reversed(alone), strict=True):
         assert run.folder.name == other.folder.name
         for row, wanted in zip(untimed(run), untimed(other), strict=True):
             assert row == pytest.approx(wanted, rel=1e-4)
         assert run.results["trained"]["elbo"] == pytest.approx(other.results["trained"]["elbo"], rel=1e-4)
     monkeypatch.setattr(Trainer, "train", lambda *_: pytest.fail("trained again"))
-    assert fit(exp, 2, "cpu", tmp_path / "both", data, False).results == runs[0].results
-    assert [run.seed for run in seeds_of(exp, [1, 2], tmp_path / "both", data)] == [1, 2]
+    assert fit(ones[1], "cpu", tmp_path / "both", data, False).results == runs[0].results
+    assert [run.exp.seed for run in seeds_of(exp, [1, 2], tmp_path / "both", data)] == [1, 2]
     with pytest.raises(pytest.fail.Exception, match="trained again"):
         seeds_of(exp, [1, 3], tmp_path / "both", data)
 
 
 def test_what_is_done_is_not_repeated(brief, data, tmp_path, monkeypatch):
     exp, trained = tiny("tvae_Lshort_mnist"), []
-    fit(exp, 2, "cpu", tmp_path, data, False)
+    fit(exp.with_options(seed=2), "cpu", tmp_path, data, False)
     train_them = Trainer.train
 
     def noted(self, progress, watch):
-        trained.append([trainer.seed for trainer in (self, *self.beside)])
+        trained.append([learner.exp.seed for learner in self.learners])
         train_them(self, progress, watch)
 
     monkeypatch.setattr(Trainer, "train", noted)
@@ -328,8 +324,8 @@ def test_what_is_done_is_not_repeated(brief, data, tmp_path, monkeypatch):
 def stop_after(monkeypatch, steps):
     call, left = Step.__call__, [steps]
 
-    def counted(self, *given):
-        call(self, *given)
+    def counted(self):
+        call(self)
         left[0] -= 1
         if not left[0]:
             raise RuntimeError("killed")
@@ -340,12 +336,12 @@ def stop_after(monkeypatch, steps):
 def test_stopped_together_they_go_on_as_if_they_had_not_and_alone_too(brief, data, tmp_path, monkeypatch):
     exp = tiny("tvae_Lshort_mnist")
     straight = seeds_of(exp, [1, 2, 3], tmp_path / "straight", data)
-    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1)  # a checkpoint after each step
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)  # a checkpoint after each step
     with monkeypatch.context() as patch:
         stop_after(patch, 4)
         with pytest.raises(RuntimeError, match="killed"):
             seeds_of(exp, [1, 2, 3], tmp_path / "stopped", data)
-    stopped = [find_run(exp, seed, "cpu", tmp_path / "stopped", data) for seed in (1, 2, 3)]
+    stopped = [plan(exp.with_options(seed=seed), "cpu", tmp_path / "stopped", data) for seed in (1, 2, 3)]
     assert [run.load_checkpoint()[1]["step"] for run in stopped] == [3, 3, 3]
     (lone,) = seeds_of(exp, [3], tmp_path / "stopped", data)  # of the three one goes on alone
     for row, wanted in zip(untimed(lone), untimed(straight[2]), strict=True):
@@ -358,10 +354,10 @@ def test_stopped_together_they_go_on_as_if_they_had_not_and_alone_too(brief, dat
 
 def test_seeds_that_stand_at_different_steps_end_at_the_same(brief, data, tmp_path, monkeypatch):
     exp = tiny("tvae_Lshort_mnist", **SGD)
-    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
     with monkeypatch.context() as patch:
         stop_after(patch, 3)
         with pytest.raises(RuntimeError, match="killed"):
-            fit(exp, 2, "cpu", tmp_path, data, False)
+            fit(exp.with_options(seed=2), "cpu", tmp_path, data, False)
     runs = seeds_of(exp, [1, 2, 3], tmp_path, data)
     assert [run.history[-1]["step"] for run in runs] == [6, 6, 6] and all(run.complete for run in runs)

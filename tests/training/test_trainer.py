@@ -20,9 +20,11 @@ from tvae_core.data import mnist
 from tvae_core.data.mnist import Digits
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.measures import evaluation, metrics
+from tvae_core.training import learner as learning
 from tvae_core.training import trainer as train
-from tvae_core.training.runs import Run, find_run, identity
-from tvae_core.training.step import build_optimizer, kl_weight, learning_rate
+from tvae_core.training.learner import Learner, build_optimizer
+from tvae_core.training.runs import Run, identity, plan
+from tvae_core.training.step import Step, kl_weight, learning_rate
 from tvae_core.training.trainer import Trainer, fit
 
 MEASURES = {"nll", "kl_z", "kl_u", "elbo", "log_p_sequence", "log_p_per_frame", "reconstruction", "e_eq"}
@@ -58,15 +60,15 @@ def forbid_training(monkeypatch):
 
 def after_steps(monkeypatch, k, act):
     """Have `act` called once, when step k is done but the loop has not noticed yet."""
-    take_step, left = Trainer.take_step, [k]
+    call, left = Step.__call__, [k]
 
-    def counted(self, index):
-        take_step(self, index)
+    def counted(self):
+        call(self)
         left[0] -= 1
         if left[0] == 0:
             act()
 
-    monkeypatch.setattr(Trainer, "take_step", counted)
+    monkeypatch.setattr(Step, "__call__", counted)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -88,11 +90,11 @@ def test_every_experiment_fits_saves_and_reloads(name, data, tmp_path, monkeypat
     forbid_training(monkeypatch)
     again = run_it(exp, tmp_path, data)
     assert again.folder == run.folder and again.results == run.results
-    x = exp.build_sequences("test", exp.seed, folder=data).batch(torch.arange(2), torch.Generator()).x
+    x = run.data.test.batch(torch.arange(2), torch.Generator()).x
     first, second = (r.load_model().latents(x) for r in (run, again))
     untrained = exp.build_model(exp.seed).latents(x)
     assert torch.equal(first, second) and not torch.equal(first, untrained)
-    measured = evaluation.evaluate(run.load_model(), run.exp, run.seed, data)
+    measured = evaluation.evaluate(run.load_model(), run.exp, run.exp.seed, data)
     assert measured["nll"] == pytest.approx(run.results["trained"]["nll"], rel=1e-6)
 
 
@@ -118,7 +120,8 @@ def few(monkeypatch):
     images = torch.randint(256, (28, 28, 28), generator=g, dtype=torch.uint8)
     digits = Digits(images, torch.arange(28) % 10, 6, 6, "few", "a few random digits")
     monkeypatch.setattr(mnist, "load", lambda *_: digits)
-    monkeypatch.setattr(train, "LOG_STEPS", 2)
+    for module in (learning, train):
+        monkeypatch.setattr(module, "LOG_STEPS", 2)
 
 
 def tiny(**changes):
@@ -134,7 +137,7 @@ def test_an_interrupted_run_ends_as_if_it_had_never_stopped(changes, few, data, 
     exp = tiny(**changes)
     straight = run_it(exp, tmp_path / "straight", data)
     assert [row["step"] for row in straight.history] == [2, 4, 6]
-    other = run_it(exp, tmp_path / "straight", data, seed=7)
+    other = run_it(exp.with_options(seed=7), tmp_path / "straight", data)
     with pytest.raises(AssertionError):
         assert_same(other, straight)
     for k in range(1, 7):
@@ -143,7 +146,7 @@ def test_an_interrupted_run_ends_as_if_it_had_never_stopped(changes, few, data, 
             after_steps(patch, k, lambda: signal.raise_signal(signal.SIGINT))
             with pytest.raises(KeyboardInterrupt, match=f"step {k} of 6"):
                 run_it(exp, folder, data)
-        stopped = find_run(exp, None, "cpu", folder, data)
+        stopped = plan(exp, "cpu", folder, data)
         assert not stopped.complete and stopped.load_checkpoint()[1]["step"] == k
         assert_same(run_it(exp, folder, data), straight)
 
@@ -158,7 +161,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(few, data, tmp_path, monk
         after_steps(patch, 4, die)
         with pytest.raises(RuntimeError, match="killed"):
             run_it(tiny(), tmp_path / "killed", data)
-    assert find_run(tiny(), None, "cpu", tmp_path / "killed", data).load_checkpoint()[1]["step"] == 3
+    assert plan(tiny(), "cpu", tmp_path / "killed", data).load_checkpoint()[1]["step"] == 3
     assert_same(run_it(tiny(), tmp_path / "killed", data), straight)
 
 
@@ -175,7 +178,7 @@ def test_a_kill_between_checkpoint_and_results_costs_no_training(last, few, data
         patch.setattr(train, "write_json", write)
         with pytest.raises(RuntimeError, match="killed"):
             run_it(tiny(), tmp_path / "killed", data)
-    monkeypatch.setattr(Trainer, "take_step", lambda *_: pytest.fail("a step was made again"))
+    monkeypatch.setattr(Step, "__call__", lambda *_: pytest.fail("a step was made again"))
     assert_same(run_it(tiny(), tmp_path / "killed", data), straight)
 
 
@@ -184,7 +187,7 @@ def test_a_run_that_lost_its_results_is_measured_again_not_trained(lost, few, da
     straight = run_it(tiny(), tmp_path / "straight", data)
     trained = run_it(tiny(), tmp_path / "lost", data)
     (trained.folder / lost).unlink()
-    monkeypatch.setattr(Trainer, "take_step", lambda *_: pytest.fail("a step was made again"))
+    monkeypatch.setattr(Step, "__call__", lambda *_: pytest.fail("a step was made again"))
     measured = run_it(tiny(), tmp_path / "lost", data)
     assert_same(measured, straight)
     assert measured.provenance == trained.provenance  # of the training, not of the measuring
@@ -278,8 +281,8 @@ def test_what_determines_a_run_determines_its_folder(option):
 
 
 def test_seed_and_folder_of_a_run(few, data, tmp_path):
-    a, b = (find_run(tiny(), seed, "cpu", tmp_path, data) for seed in (None, 5))
-    assert (a.seed, a.exp.seed, b.seed, b.exp.seed) == (2, 2, 5, 5) and a.folder != b.folder
+    a, b = (plan(tiny(**changes), "cpu", tmp_path, data) for changes in ({}, {"seed": 5}))
+    assert (a.exp.seed, b.exp.seed) == (2, 5) and a.folder != b.folder
     assert a.folder.parent == tmp_path and a.folder.name.startswith("tvae_Lshort_mnist-")
     assert not list(tmp_path.iterdir())  # finding makes nothing
 
@@ -299,7 +302,8 @@ def test_provenance_and_config(few, data, tmp_path):
 
 def test_history_holds_the_means_since_the_last_row(few, data, tmp_path, monkeypatch):
     fine = run_it(tiny(eval_epochs=9), tmp_path / "a", data)
-    monkeypatch.setattr(train, "LOG_STEPS", 1)
+    for module in (learning, train):
+        monkeypatch.setattr(module, "LOG_STEPS", 1)
     finest = run_it(tiny(eval_epochs=9), tmp_path / "b", data)
     for i, row in enumerate(fine.history):
         pair = finest.history[2 * i : 2 * i + 2]
@@ -309,7 +313,7 @@ def test_history_holds_the_means_since_the_last_row(few, data, tmp_path, monkeyp
 
 def test_untrained_and_chance_rows(few, data, tmp_path):
     run = run_it(tiny(), tmp_path, data)
-    fresh = evaluation.evaluate(run.exp.build_model(run.seed), run.exp, run.seed, data)
+    fresh = evaluation.evaluate(run.exp.build_model(), run.exp, run.exp.seed, data)
     assert run.results["untrained"] == fresh
     assert run.results["chance"]["e_eq"] == pytest.approx(13_269 * 2 / 18, rel=1e-3)
     assert set(run.results["chance"]) <= set(run.results["trained"])
@@ -407,10 +411,9 @@ def test_training_sees_the_train_split_and_measuring_the_test_split(data):
 
 
 def test_an_epoch_visits_every_digit_once(few, data, tmp_path):
-    trainer = Trainer(find_run(tiny(), None, "cpu", tmp_path, data), torch.device("cpu"), data)
-    orders = []
-    for trainer.step in range(8):
-        orders.append(trainer.batch_index(trainer.order()))
+    learner, orders = Learner(plan(tiny(), "cpu", tmp_path, data)), []
+    for learner.step in range(8):
+        orders.append(learner.members())
     epochs = [torch.cat(orders[i : i + 4]).tolist() for i in (0, 4)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(16)) and epochs[0] != epochs[1]
 
@@ -421,16 +424,17 @@ def test_a_training_step_hands_no_memory_back(tmp_path, data):
     code = """
 import sys, resource, torch
 from pathlib import Path
-from tvae_core.benchmark.step_time import trainer_of
+from tvae_core.benchmark.step_time import fresh_learners
 from tvae_core.experiments import EXPERIMENTS
+from tvae_core.training.step import Step
 changes = {"source": "offline", "optimizer": "adamw", "precision": "bfloat16"}
 exp = EXPERIMENTS["tvae_Lpartial_mnist"].with_options(**changes)
-with trainer_of(exp, torch.device("cpu"), Path(sys.argv[1])) as trainer:
-    index = trainer.batch_index(trainer.order())
-    for step in range(8):
-        if step == 3:
+with fresh_learners(exp, torch.device("cpu"), Path(sys.argv[1])) as learners:
+    step = Step(learners)
+    for number in range(8):
+        if number == 3:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        trainer.take_step(index)
+        step()
 print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 5)
 """
     done = subprocess.run([sys.executable, "-c", code, str(data)], capture_output=True, text=True, check=True)

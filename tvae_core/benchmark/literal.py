@@ -20,7 +20,7 @@ from tvae_core.data.warps import DEGREES, HUES, SIZES
 from tvae_core.model.grouper import Grouper
 from tvae_core.model.losses import gaussian_kl, negative_log_likelihood
 from tvae_core.model.tvae import TVAE
-from tvae_core.training.trainer import Trainer
+from tvae_core.training.learner import Learner
 
 
 def literal_frame(digit: Float[Tensor, "1 h w"], rotation: int, hue: int, scale: int) -> Tensor:
@@ -74,15 +74,15 @@ def literal_loss(model: TVAE, x: Float[Tensor, "B S ch h w"], likelihood: str) -
     return (negative_log_likelihood(model.decoder(z), x, likelihood) + kl).mean()
 
 
-def literal_step(trainer: Trainer, index: Int[Tensor, " B"]) -> Callable[[], None]:
-    """A step on these sequences, data included, in float32."""
-    model, sequences = trainer.model, trainer.sequences
+def literal_step(learner: Learner) -> Callable[[], None]:
+    """A step on the learner's next batch, data included, in float32."""
+    model, sequences, index = learner.model, learner.data.train, learner.members()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, foreach=False)
 
     def step() -> None:
         x = literal_frames(sequences, index, sequences.batch(index))
         optimizer.zero_grad()
-        literal_loss(model, x, trainer.exp.likelihood).backward()
+        literal_loss(model, x, learner.exp.likelihood).backward()
         optimizer.step()
 
     return step

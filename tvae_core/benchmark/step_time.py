@@ -16,17 +16,17 @@ from tvae_core.files import DATA
 from tvae_core.model.tvae import TVAE
 from tvae_core.seeding import generator
 from tvae_core.training.hardware import choose_device, choose_precision, describe, peak_device_memory
+from tvae_core.training.learner import Learner, build_optimizer
 from tvae_core.training.provenance import peak_memory
-from tvae_core.training.runs import Run
-from tvae_core.training.step import build_optimizer
-from tvae_core.training.trainer import Trainer
+from tvae_core.training.runs import plan
+from tvae_core.training.step import Step
 
 FULL_MNIST = 48_000  # digits of its training split
 
-Step = Callable[[], object]
+Work = Callable[[], object]
 
 
-def milliseconds(step: Step, device: torch.device, seconds: float = 1.0) -> float:
+def milliseconds(step: Work, device: torch.device, seconds: float = 1.0) -> float:
     """The median time of a call: two to warm up, then as many as fit the given seconds, at least five."""
 
     def once() -> float:
@@ -41,7 +41,7 @@ def milliseconds(step: Step, device: torch.device, seconds: float = 1.0) -> floa
     return statistics.median(once() for _ in range(repeats))
 
 
-def matrix_products(model: TVAE, frames: int, dtype: torch.dtype) -> Step:
+def matrix_products(model: TVAE, frames: int, dtype: torch.dtype) -> Work:
     """The products of one step and nothing else, on data of the same shapes and type.
 
     For each linear layer y = x Wᵀ and the gradients of W and x, but not that of the pixels, which nobody
@@ -70,7 +70,7 @@ def matrix_products(model: TVAE, frames: int, dtype: torch.dtype) -> Step:
     return step
 
 
-def optimizer_traffic(exp: Experiment, model: TVAE) -> Step:
+def optimizer_traffic(exp: Experiment, model: TVAE) -> Work:
     """The optimizer's step alone, on gradients that are already there."""
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
@@ -78,15 +78,13 @@ def optimizer_traffic(exp: Experiment, model: TVAE) -> Step:
 
 
 @contextmanager
-def trainer_of(exp: Experiment, device: torch.device, data: Path = DATA, seeds: int = 1) -> Iterator[Trainer]:
-    """A fresh Trainer that leaves nothing behind, with other seeds beside it if there are several."""
-    precision = str(choose_precision(exp.precision, device)).removeprefix("torch.")
-    exp = exp.with_options(precision=precision)
+def fresh_learners(
+    exp: Experiment, device: torch.device, data: Path = DATA, seeds: int = 1
+) -> Iterator[list[Learner]]:
+    """Yield learners of so many seeds, from the experiment's own on, that leave nothing behind."""
+    exps = [exp.with_options(seed=exp.seed + i) for i in range(seeds)]
     with tempfile.TemporaryDirectory(prefix="tvae-bench-") as folder:
-        runs = [Run(exp, exp.seed + i, Path(folder, str(i))) for i in range(seeds)]
-        first, *others = [Trainer(run, device, data) for run in runs]
-        first.beside = others
-        yield first
+        yield [Learner(plan(one, device.type, folder, data)) for one in exps]
 
 
 def measure(
@@ -100,15 +98,14 @@ def measure(
     `training`: one pass at a posterior draw, and one roll of t.
     """
     frames = exp.batch_size * exp.n_transforms
-    with trainer_of(exp, device, data, seeds) as trainer:
-        model, dtype = trainer.model, getattr(torch, trainer.exp.precision)
-        every = (trainer, *trainer.beside)
-        members = [each.batch_index(each.order()) for each in every]
-        index, g = members[0], generator(device, 0, "bench")
-        batch = trainer.sequences.batch(index, g)
+    with fresh_learners(exp, device, data, seeds) as learners:
+        first = learners[0]
+        model, dtype = first.model, getattr(torch, first.exp.precision)
+        index, g = first.members(), generator(device, 0, "bench")
+        batch = first.data.train.batch(index, g)
         ms = {
-            "step": milliseconds(lambda: trainer.take_step(*members), device, seconds) / seeds,
-            "data": milliseconds(lambda: trainer.sequences.batch(index, g), device, seconds),
+            "step": milliseconds(Step(learners), device, seconds) / seeds,
+            "data": milliseconds(lambda: first.data.train.batch(index, g), device, seconds),
             "matrix_products": milliseconds(matrix_products(model, frames, dtype), device, seconds),
         }
         with torch.inference_mode():  # in float32, as evaluate and the figures do
@@ -139,9 +136,8 @@ def measure(
 
 def reference(exp: Experiment, device: torch.device, data: Path = DATA, seconds: float = 1.0) -> float:
     """Milliseconds of the literal step (tvae_core.literal)."""
-    with trainer_of(exp.with_options(precision="float32"), device, data) as trainer:
-        index = trainer.batch_index(trainer.order())
-        return milliseconds(literal_step(trainer, index), device, seconds)
+    with fresh_learners(exp.with_options(precision="float32"), device, data) as (learner,):
+        return milliseconds(literal_step(learner), device, seconds)
 
 
 def medians(rows: Sequence[dict]) -> dict:

@@ -44,7 +44,8 @@ ELLIPSE = (12.766, 7.213)
 HEART_X = {1: 7.268, 3: -2.327}  # rightwards: coefficients of sin kt
 HEART_Y = {0: 1.523, 1: 8.602, 2: -3.204, 3: -1.285, 4: -0.642}  # upwards: coefficients of cos kt
 
-_OFFICIAL_KEY = "dsprites-official"
+_OFFICIAL_KEY, _OFFLINE_KEY = "dsprites-official", f"dsprites-rendered-{RENDERER}"
+KEYS = {"official": _OFFICIAL_KEY, "offline": _OFFLINE_KEY}  # of the sprites of each source
 _DIRECTIONS = 1 << 16  # so fine that an outline moves by less than 0.004 pixels from one to the next
 _REACH = 14  # pixels: no outline is longer than the square's half diagonal, 13.6
 _CHUNK = 2048  # images drawn at a time, which bounds the memory
@@ -142,7 +143,7 @@ def _kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
 
 
 def _rendered(folder: Path) -> Sprites:
-    key = f"dsprites-rendered-{RENDERER}"
+    key = _OFFLINE_KEY
     packed = _kept(folder / f"{key}.npy", _draw_subset)
     return Sprites(torch.from_numpy(packed), key, "dSprites, rendered from formulas")
 
@@ -153,6 +154,20 @@ def _official(folder: Path) -> Sprites:
     return Sprites(torch.from_numpy(packed), key, "dSprites, official archive (MD5 verified)")
 
 
+def find_source(source: str = "auto", folder: Path = DATA) -> str:
+    """Return which sprites `load` reads, `official` or `offline`, and fetch nothing.
+
+    For `auto` the host is asked whether it answers, unless the archive is at hand or TVAE_OFFLINE names it.
+    Raises ValueError for an unknown source.
+    """
+    if check_choice(source, SOURCES, "dSprites source") != "auto":
+        return source
+    if "dsprites" in OFFLINE:
+        return "offline"
+    at_hand = any((folder / name).is_file() for name in (FILE, f"{_OFFICIAL_KEY}.npy"))
+    return "official" if at_hand or any_host_answers([URL]) else "offline"
+
+
 @lru_cache(maxsize=2)
 def load(source: str = "auto", folder: Path = DATA) -> Sprites:
     """The sprites: `official` archive, drawn `offline`, or `auto`: official if it can be had.
@@ -161,10 +176,7 @@ def load(source: str = "auto", folder: Path = DATA) -> Sprites:
     it; what is made of it is kept there too. Raises ValueError for an unknown source, and, where
     `official` is asked for, OSError if it can't be had and ValueError if it isn't the archive.
     """
-    check_choice(source, SOURCES, "dSprites source")
-    source = "offline" if source == "auto" and "dsprites" in OFFLINE else source
-    at_hand = any((folder / name).is_file() for name in (FILE, f"{_OFFICIAL_KEY}.npy"))
-    if source == "official" or (source == "auto" and (at_hand or any_host_answers([URL]))):
+    if find_source(source, folder) == "official":
         try:
             sprites = _official(folder)
         except (OSError, ValueError) as error:

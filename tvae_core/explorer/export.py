@@ -14,7 +14,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 from torch import Tensor
 
-from tvae_core.experiments import label
 from tvae_core.explorer.pictures import cards, roll_view
 from tvae_core.explorer.pixels import png, sheet
 from tvae_core.explorer.scene import STEPS, OwnDigit, RollState, encode_own_digit, factors_of, view
@@ -50,7 +49,7 @@ def reel(
     each = [(images[i % len(images)], name) for i, name in enumerate(names)]
     product = [(image, name) for name in names for image in images]
     chosen = product if every or len(names) == 1 else each
-    return Animation(_named(run), [view(run, image, name, capsules) for image, name in chosen])
+    return Animation(str(run), [view(run, image, name, capsules) for image, name in chosen])
 
 
 def animate_own_digit(
@@ -66,16 +65,12 @@ def animate_own_digit(
             raise ValueError(f"{picture} has {image.width} × {image.height} pixels, but a digit has 28 × 28")
         digit = torch.from_numpy(np.array(image.convert("L")))
     scene = encode_own_digit(run, OwnDigit(digit, factor))
-    return Animation(_named(run), [RollState(scene, scene.reel(capsules), capsules)])
+    return Animation(str(run), [RollState(scene, scene.reel(capsules), capsules)])
 
 
 def save_own(digit: UInt8[Tensor, "28 28"], path: Path) -> None:
     """Write a digit as animate_own_digit reads it."""
     write_atomically(path, png(Image.fromarray(digit.numpy()), 9))
-
-
-def _named(run: Run) -> str:
-    return f"{label(run.exp)}, scale {run.exp.scale}, seed {run.seed}"
 
 
 def _uri(picture: Image.Image) -> str:

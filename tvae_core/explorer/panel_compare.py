@@ -5,8 +5,8 @@ import html
 import ipywidgets as widgets
 
 from tvae_core.explorer.pictures import film_of, place, seats_beside
-from tvae_core.explorer.scene import RollState, loaded, look
-from tvae_core.explorer.state import WIDE, ExplorerState, FrameDisplay, name_of, sentence
+from tvae_core.explorer.scene import RollState, look
+from tvae_core.explorer.state import WIDE, ExplorerState, FrameDisplay, sentence
 from tvae_core.plotting.tables import number
 from tvae_core.training.runs import Run
 
@@ -45,7 +45,7 @@ def about_capcorr(view: RollState) -> str:
 
 def beside_it(view: RollState, other: Run) -> RollState:
     """The same sequence and roll through another run. ValueError if that one cannot see the sequence."""
-    scene = look(other.exp, loaded(other), view.scene.batch, view.scene.title)
+    scene = look(other.exp, other.model, view.scene.batch, view.scene.title)
     seen = RollState(scene, scene.reel(view.capsules), view.capsules)
     return seen.at(view.shift if view.shift in scene.shifts else 0.0)
 
@@ -53,7 +53,7 @@ def beside_it(view: RollState, other: Run) -> RollState:
 def compare(stage: ExplorerState) -> widgets.Widget:
     """The run on the stage and another one on the same sequence: rolls, likelihoods, CapCorr."""
     alike = [run for run in stage.runs if run.exp.image_shape == stage.run.exp.image_shape]
-    named = [(name_of(run), run) for run in stage.runs]
+    named = [(str(run), run) for run in stage.runs]
     second = widgets.Dropdown(options=named, value=alike[-1], description="Beside", layout=WIDE)
     screen, words = FrameDisplay("compare"), widgets.HTML()
     table, about = widgets.HTML(), widgets.HTML()
@@ -68,7 +68,7 @@ def compare(stage: ExplorerState) -> widgets.Widget:
             if not kept:  # what is there is of another sequence
                 screen.clear()
                 table.value = about.value = ""
-        names = f"A: {name_of(stage.run)}", f"B: {name_of(second.value)}"
+        names = f"A: {stage.run}", f"B: {second.value}"
         table.value = measures_table(dict(zip(names, (stage.view, kept["B"]), strict=True)))
         about.value = f"<p style='max-width: 70ch; line-height: 1.4'>{about_capcorr(stage.view)}</p>"
         draw()

@@ -11,15 +11,13 @@ import ipywidgets as widgets
 
 from tvae_core.explorer.pictures import film_of, place, seats
 from tvae_core.explorer.scene import STEPS, factors_of
-from tvae_core.explorer.state import ROW, WIDE, ExplorerState, FrameDisplay, _drawn_in, name_of, sentence
+from tvae_core.explorer.state import ROW, WIDE, ExplorerState, FrameDisplay, _drawn_in, sentence
 from tvae_core.validation import parse_numbers
 
 
 def choose(stage: ExplorerState) -> widgets.Widget:
     """Which run, which transformation, which image of the test split."""
-    runs = widgets.Dropdown(
-        options=[(name_of(run), run) for run in stage.runs], description="Run", layout=WIDE
-    )
+    runs = widgets.Dropdown(options=[(str(run), run) for run in stage.runs], description="Run", layout=WIDE)
     factor = widgets.Dropdown(options=factors_of(stage.run), description="Transform", layout=WIDE)
     image = widgets.BoundedIntText(0, min=0, max=10**6, description="Test image", layout=WIDE)
     words = widgets.HTML()

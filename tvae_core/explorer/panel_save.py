@@ -6,7 +6,7 @@ from pathlib import Path
 import ipywidgets as widgets
 
 from tvae_core.explorer.export import FORMATS, Animation, export, save_own
-from tvae_core.explorer.state import ROW, ExplorerState, name_of, sentence
+from tvae_core.explorer.state import ROW, ExplorerState, sentence
 from tvae_core.files import FIGURES, RUNS
 
 
@@ -22,11 +22,12 @@ def snippet(stage: ExplorerState, folder: Path, name: str) -> str:
     return "\n".join(
         [
             "from pathlib import Path",
-            f"from tvae_core.export import export, {one.partition('(')[0]}",
-            "from tvae_core.train import fit",
-            "from tvae_core.variants import read_experiment",
+            f"from tvae_core.explorer.export import export, {one.partition('(')[0]}",
+            "from tvae_core.training.trainer import fit",
+            "from tvae_core.experiments import read_experiment",
             f'folder = Path("{folder.as_posix()}")',
-            f'run = fit(read_experiment("{run.label}", "{run.exp.scale}"), seed={run.seed}{elsewhere})',
+            f'exp = read_experiment("{run.label} seed={run.exp.seed}", "{run.exp.scale}")',
+            f"run = fit(exp{elsewhere})",
             f'export({one}, folder / "{name}", shift={seen.shift})',
         ]
     )
@@ -51,7 +52,7 @@ def save(stage: ExplorerState, folder: Path = FIGURES / "explorer") -> widgets.W
         file = f"{name.value.strip()}{kind.value}"
         if stage.own:
             save_own(stage.own.digit, folder / own_file(file))
-        path = export(Animation(name_of(stage.run), [stage.view]), folder / file, stage.view.shift)
+        path = export(Animation(str(stage.run), [stage.view]), folder / file, stage.view.shift)
         words.value = f"Saved: <code>{html.escape(str(path))}</code>, {path.stat().st_size / 1e3:,.0f} kB"
         code.value = f"<pre tabindex='0'>{html.escape(snippet(stage, folder, file))}</pre>"
 

@@ -3,8 +3,6 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -14,7 +12,7 @@ from torch import Tensor
 from tvae_core.config import Experiment
 from tvae_core.data.mnist import TOGETHER, DigitSequences
 from tvae_core.data.sequences import Batch
-from tvae_core.measures.evaluation import Sequences, roll_likelihoods
+from tvae_core.measures.evaluation import roll_likelihoods
 from tvae_core.measures.metrics import capsule_correlation, capsule_correlation_at_chance, equivariance_error
 from tvae_core.model.torus import roll_smoothly
 from tvae_core.model.tvae import TVAE
@@ -152,7 +150,7 @@ class RollState:
 def view(run: Run, image: int = 0, factor: str = "", capsules: Sequence[int] | None = None) -> RollState:
     """A test sequence of a run (sequence_of), encoded and rolled: all that has to be computed to look."""
     factor = check_choice(factor or factors_of(run)[0], factors_of(run), "transformation")
-    scene = look(run.exp, loaded(run), sequence_of(run, image, factor), title_of(run, factor))
+    scene = look(run.exp, run.model, sequence_of(run, image, factor), title_of(run, factor))
     return RollState(scene, scene.reel(capsules), capsules)
 
 
@@ -170,31 +168,16 @@ def look(exp: Experiment, model: TVAE, batch: Batch, title: str = "") -> Encoded
     )
 
 
-@lru_cache(maxsize=4)
-def _test_split(exp: Experiment, seed: int) -> Sequences:
-    return exp.build_sequences("test", seed)
-
-
-@lru_cache(maxsize=4)
-def _model(exp: Experiment, seed: int, folder: Path) -> TVAE:
-    return Run(exp, seed, folder).load_model()
-
-
-def loaded(run: Run) -> TVAE:
-    """The model of a run, read once."""
-    return _model(run.exp, run.seed, run.folder)
-
-
 def factors_of(run: Run) -> tuple[str, ...]:
     """The transformations of a run's sequences. Raises ValueError for data of single frames."""
     if run.exp.n_transforms == 1:
         raise ValueError(f"{run.exp.name} sees single frames, so there is no sequence to roll")
-    return _test_split(run.exp, run.seed).varying
+    return run.data.test.varying
 
 
 def title_of(run: Run, factor: str) -> str:
     """What happens in a run's sequences that are named by a factor, which may bring another one along."""
-    return TOGETHER.get(getattr(_test_split(run.exp, run.seed), "kind", ""), factor)
+    return TOGETHER.get(getattr(run.data.test, "kind", ""), factor)
 
 
 def sequence_of(run: Run, image: int, factor: str) -> Batch:
@@ -202,7 +185,7 @@ def sequence_of(run: Run, image: int, factor: str) -> Batch:
 
     Raises ValueError for an image or a factor that is not there, or for data of single frames.
     """
-    factors, sequences = factors_of(run), _test_split(run.exp, run.seed)
+    factors, sequences = factors_of(run), run.data.test
     if not 0 <= image < len(sequences):
         raise ValueError(f"image {image} is not one of 0 to {len(sequences) - 1}")
     return sequences.sequence(
@@ -222,11 +205,11 @@ def encode_own_digit(run: Run, own: OwnDigit) -> EncodedSequence:
 
     Raises ValueError for a run that does not see digits, and for a transformation that its data lack.
     """
-    sequences = _test_split(run.exp, run.seed)
+    sequences = run.data.test
     if not isinstance(sequences, DigitSequences):
         raise ValueError(f"{run.exp.name} sees sprites, not digits; choose a run on MNIST above")
     varied = factors_of(run).index(check_choice(own.factor, factors_of(run), "transformation"))
     alone = copy.copy(sequences)
     alone.images, alone.labels = own.digit.unsqueeze(0), torch.zeros(1, dtype=torch.long)
     batch = alone.sequence(torch.tensor([0]), varied)
-    return look(run.exp, loaded(run), batch, f"{title_of(run, own.factor)}, own digit")
+    return look(run.exp, run.model, batch, f"{title_of(run, own.factor)}, own digit")

@@ -156,11 +156,6 @@ def rollable(runs: Sequence[Run]) -> list[Run]:
     return sorted((run for run in runs if run.exp.n_transforms > 1), key=rank, reverse=True)
 
 
-def name_of(run: Run) -> str:
-    """What a run is called in a list."""
-    return f"{run.label}, {run.exp.scale}, seed {run.seed}"
-
-
 @contextmanager
 def sentence(words: widgets.HTML) -> Iterator[None]:
     """What goes wrong is said in the widget, in one sentence; otherwise it says nothing.

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
-from tvae_core.figures.comparison import model_name
 from tvae_core.figures.control_distance import roll_costs
 from tvae_core.measures.evaluation import first_batches
 from tvae_core.plotting.strips import Strip
@@ -49,7 +48,8 @@ def breaks(run: Run, sequences: int = 100) -> list[Breaks]:
     for kind, model in both_models(run).items():
         with torch.inference_mode():
             parts = [
-                F.normalize(model(b.x, g).t, dim=-1) for b, g in first_batches(run.exp, run.seed, sequences)
+                F.normalize(model(b.x, g).t, dim=-1)
+                for b, g in first_batches(run.exp, run.exp.seed, sequences)
             ]
         t = torch.cat(parts)
         error = (t.roll(1, -1) - t.roll(-1, 1)).abs().mean((0, 2))
@@ -110,8 +110,8 @@ def ways_to_roll(run: Run) -> dict[str, tuple[int, ...]]:
 
 def axis_strips(run: Run, example: int = 0, varied: int = 0) -> Strip:
     """One test sequence, and the frames decoded from t of l0 rolled along each axis of the capsule."""
-    exp, model = run.exp, run.load_model()
-    sequences = exp.build_sequences("test", run.seed)
+    exp, model = run.exp, run.model
+    sequences = run.data.test
     with torch.inference_mode():
         x = sequences.sequence(torch.tensor([example % len(sequences)]), varied).x
         t = model.latents(x)
@@ -140,7 +140,7 @@ def what_axes_show(runs: Sequence[Run], costs: Sequence[Mapping[str, Mapping[str
     sentences = []
     for run, ways in zip(runs, costs, strict=True):
         chance = run.results["chance"]["reconstruction"]
-        text = f"**{model_name(run.label)}** (scale {run.exp.scale}), held-out frames: "
+        text = f"**{run.title}** (scale {run.exp.scale}), held-out frames: "
         text += "; ".join(
             f"{w} {c['trained']:,.1f} (untrained {c['untrained']:,.1f})" for w, c in ways.items()
         )

@@ -13,33 +13,13 @@ from tvae_core.training.runs import Run
 KINDS = ("trained", "untrained")
 
 
-def titled(run: Run) -> str:
-    """The model and its data, as the title of a panel."""
-    return f"{model_name(run.label)}, {'dSprites' if run.exp.data == 'dsprites' else 'MNIST'}"
-
-
 def by_data(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """The first seed of each experiment, MNIST and dSprites apart."""
     first = [own[0] for own in groups(runs).values()]
-    names = {"MNIST": False, "dSprites": True}
-    apart = {name: [r for r in first if (r.exp.data == "dsprites") is it] for name, it in names.items()}
+    apart = {name: [r for r in first if r.exp.dataset == name] for name in ("MNIST", "dSprites")}
     return {name: own for name, own in apart.items() if own}
 
 
-MODELS = {
-    "tvae_Lhalf": "TVAE, L = S/2",
-    "tvae_Lpartial_mnist": "TVAE, L = 13/36 S",
-    "tvae_Lpartial_dsprites": "TVAE, L = S/3",
-    "tvae_Lshort_mnist": "TVAE, L = 5/36 S",
-    "tvae_Lshort_dsprites": "TVAE, L = S/6",
-    "tvae_Lpartial_mnist_generalization": "TVAE, L = 13/36 S, both factors new",
-    "tvae_Lpartial_rotcolor_mnist": "TVAE, L = 13/36 S, both trained",
-    "tvae_Lpartial_perspective_mnist": "TVAE, L = 13/36 S, in space",
-    "tvae_2d_mnist": "TVAE on a 2-D torus",
-    "bubbles": "BubbleVAE",
-    "tvae_L0": "TVAE, L = 0",
-    "nontvae": "VAE",
-}
 FRAME = "nats/frame"
 ROLLS = (
     Column("roll_held_out", "roll,\nheld out ↓", FRAME, 1),
@@ -79,21 +59,10 @@ def value_of(row: dict, key: str) -> float | None:
     return row
 
 
-def model_name(label: str) -> str:
-    """What a table calls an experiment, or a variant of one, by its label."""
-    name, *options = label.split(" ", 1)
-    words = next((words for model, words in MODELS.items() if name in (model, *_on_data(model))), name)
-    return ", ".join([words, *options])
-
-
 def groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """The runs of each experiment or variant, by its label, in the order in which they first come."""
     labels = dict.fromkeys(run.label for run in runs)
     return {label: [run for run in runs if run.label == label] for label in labels}
-
-
-def _on_data(model: str) -> tuple[str, str]:
-    return f"{model}_mnist", f"{model}_dsprites"
 
 
 def table_rows(runs: Sequence[Run], columns: Sequence[Column]) -> list[Row]:
@@ -105,8 +74,8 @@ def table_rows(runs: Sequence[Run], columns: Sequence[Column]) -> list[Row]:
         return Row(label, values, kind != "trained", intervals, "" if kind == "chance" else of[0].label)
 
     rows = []
-    for name, own in groups(runs).items():
-        rows += [row(model_name(name), own, "trained"), row("untrained", own, "untrained")]
+    for own in groups(runs).values():
+        rows += [row(own[0].title, own, "trained"), row("untrained", own, "untrained")]
     return [*rows, row("chance level", groups(runs)[runs[0].label], "chance")]
 
 
@@ -139,7 +108,7 @@ def what_rolls_show(runs: Sequence[Run]) -> str:
     for name, own in groups(runs).items():
         rolled, best = (average(own, "trained", key) for key in ("roll_held_out", "reconstruction"))
         worst = average(own, "chance", "roll_held_out")
-        text = f"**{model_name(name)}** ({name}, scale {own[0].exp.scale}): "
+        text = f"**{own[0].title}** ({name}, scale {own[0].exp.scale}): "
         text += f"reconstruction {best:,.1f} nats/frame"
         if rolled is None:
             text += f", the mean frame {worst:,.1f}; no frame is held out"
@@ -164,9 +133,9 @@ def what_table_shows(runs: Sequence[Run]) -> str:
     untrained = average(own[best], "untrained", "roll_held_out")
     mean_frame = average(own[best], "chance", "roll_held_out")
     error = {kind: average(own[best], kind, "e_eq") for kind in ("trained", "untrained", "chance")}
-    text = f"At scale {runs[0].exp.scale} **{model_name(best)}** rolls best into held-out frames: "
+    text = f"At scale {runs[0].exp.scale} **{own[best][0].title}** rolls best into held-out frames: "
     text += f"{known[best]:,.1f} nats/frame, untrained {untrained:,.1f}, the mean frame {mean_frame:,.1f}"
-    others = [f"{model_name(name)} {value:,.1f}" for name, value in known.items() if name != best]
+    others = [f"{own[name][0].title} {value:,.1f}" for name, value in known.items() if name != best]
     text += f" ({'; '.join(others)}). " if others else ". "
     if known[best] >= mean_frame:
         text += "No model does better than the mean frame, so this scale decides nothing. "

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tvae_core.figures.comparison import KINDS, titled, value_of
+from tvae_core.figures.comparison import KINDS, value_of
 from tvae_core.measures.evaluation import first_batches
 from tvae_core.measures.metrics import omega_rolls, pearson_per_factor
 from tvae_core.model.tvae import TVAE
@@ -31,10 +31,10 @@ def capsule_correlations(run: Run, model: TVAE, sequences: int = 500) -> Float[T
     """CapCorr of every capsule for each varying factor, on the posterior draws that the tables measure."""
     with torch.inference_mode():
         parts = [
-            (model(b.x, g).t, b.factors, b.varied) for b, g in first_batches(run.exp, run.seed, sequences)
+            (model(b.x, g).t, b.factors, b.varied) for b, g in first_batches(run.exp, run.exp.seed, sequences)
         ]
     t, factors, varied = (torch.cat(part) for part in zip(*parts, strict=True))
-    varying = run.exp.build_sequences("test", run.seed).varying
+    varying = run.data.test.varying
     return correlation_of_capsules(t, factors, varied)[: len(varying)]
 
 
@@ -57,7 +57,7 @@ def correlation_panels(
                 curves.append(Curve("what most capsules agree on", 4, [f + offset], [together], joined=False))
             curves.append(Curve("chance", 2, [f], [level], joined=False))
         ticks = list(enumerate(chance))
-        panels.append(Panel(titled(run), "", "CapCorr, first Ω", curves, ticks=ticks))
+        panels.append(Panel(f"{run.title}, {run.exp.dataset}", "", "CapCorr, first Ω", curves, ticks=ticks))
     return panels
 
 
@@ -74,7 +74,8 @@ def what_correlations_show(
             words = "undefined" if vote is None else f"{vote:.2f}"
             parts.append(f"{factor} {trained:.2f} (untrained {untrained:.2f}; together {words})")
         text = (
-            f"**{titled(run)}** (scale {run.exp.scale}), CapCorr of the median capsule: {', '.join(parts)}."
+            f"**{run.title}, {run.exp.dataset}** (scale {run.exp.scale}), "
+            f"CapCorr of the median capsule: {', '.join(parts)}."
         )
         sentences.append(text.replace(" -", " −"))
     return "\n\n".join(sentences)

@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tvae_core.figures.comparison import model_name, titled
 from tvae_core.measures.evaluation import first_batches, nats
 from tvae_core.model.tvae import TVAE
 from tvae_core.plotting.charts import Curve, Panel
@@ -23,7 +22,7 @@ def partial_roll_costs(
     """The mean cost of all frames but l0 where some capsules of t_l0 are rolled, for K choices of them."""
     anchor, costs = run.exp.anchor, []
     with torch.inference_mode():
-        for batch, _ in first_batches(run.exp, run.seed, sequences):
+        for batch, _ in first_batches(run.exp, run.exp.seed, sequences):
             t = model.latents(batch.x)
             still, moved = t[:, anchor : anchor + 1], model.rolls(t, anchor)
             mixed = torch.where(rolled[:, None, None, :, None], moved, still)  # (K, B, S, C, D)
@@ -69,14 +68,15 @@ def share_panels(runs: Sequence[Run], shares: Sequence[dict[str, Shares]]) -> li
             )
             alone = Curve("the n-th best alone", 1, range(1, n + 1), found.alone.tolist(), control=control)
             curves.append(alone)
-        panels.append(Panel(titled(run), "n, capsules rolled", "nats/frame, log scale", curves, log=True))
+        title = f"{run.title}, {run.exp.dataset}"
+        panels.append(Panel(title, "n, capsules rolled", "nats/frame, log scale", curves, log=True))
     return panels
 
 
 def one_capsule_strips(run: Run, best: int, example: int = 0) -> list[Strip]:
     """For each transformation a test sequence, and t of l0 with all, one and all other capsules rolled."""
-    exp, model, strips = run.exp, run.load_model(), []
-    sequences = exp.build_sequences("test", run.seed)
+    exp, model, strips = run.exp, run.model, []
+    sequences = run.data.test
     one = torch.arange(exp.n_caps) == best
     choices = {"all rolled": one | ~one, f"capsule {best}": one, "the others": ~one}
     with torch.inference_mode():
@@ -87,7 +87,7 @@ def one_capsule_strips(run: Run, best: int, example: int = 0) -> list[Strip]:
             rows = [("input", x[0])]
             for words, rolled in choices.items():
                 rows.append((words, model.decode(torch.where(rolled[:, None], moved, still))[0]))
-            strips.append(Strip(f"{model_name(run.label)}, {factor}", rows, exp.anchor, exp.held_out))
+            strips.append(Strip(f"{run.title}, {factor}", rows, exp.anchor, exp.held_out))
     return strips
 
 
@@ -97,7 +97,7 @@ def what_capsules_show(runs: Sequence[Run], shares: Sequence[dict[str, Shares]])
     for run, both in zip(runs, shares, strict=True):
         found, control = both["trained"], both["untrained"]
         none, every = found.growing[0].item(), found.growing[-1].item()
-        text = f"**{model_name(run.label)}** ({run.label}, scale {run.exp.scale}): nothing rolled costs "
+        text = f"**{run.title}** ({run.label}, scale {run.exp.scale}): nothing rolled costs "
         text += f"{none:,.1f} nats/frame, all capsules rolled {every:,.1f}"
         if found.best is None:
             text += ", so rolling gains nothing and there is nothing to share"

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tvae_core.figures.comparison import average, by_data, model_name
+from tvae_core.figures.comparison import average, by_data
 from tvae_core.measures.evaluation import first_batches, nats
 from tvae_core.model.tvae import TVAE
 from tvae_core.plotting.charts import Curve, Panel
@@ -25,7 +25,7 @@ def roll_costs(
     with torch.inference_mode():
         costs = [
             nats(run.exp, model.traverse(model.latents(batch.x), run.exp.anchor, axes), batch.x)
-            for batch, _ in first_batches(run.exp, run.seed, sequences)
+            for batch, _ in first_batches(run.exp, run.exp.seed, sequences)
         ]
     return torch.cat(costs).mean(0)
 
@@ -41,7 +41,7 @@ def distance_panels(runs: Sequence[Run], sequences: int = 100) -> list[Panel]:
             for kind, model in both_models(run).items():
                 costs = roll_costs(run, model, sequences).tolist()
                 control = kind == "untrained"
-                name = model_name(run.label)
+                name = run.title
                 curves.append(Curve(name, look, delta, costs, hollow=held_out, control=control))
         level = [("mean frame", average(own[:1], "chance", "roll_seen"))]
         panels.append(Panel(data, "δ, how far t is rolled", "nats/frame, log scale", curves, level, log=True))

@@ -69,7 +69,7 @@ def motion_costs(run: Run, model: TVAE, motion: Motion, sequences: int = 100) ->
 
     At most so many as the run was measured on.
     """
-    exp, test = run.exp, run.exp.build_sequences("test", run.seed)
+    exp, test = run.exp, run.data.test
     index = torch.arange(min(sequences, measured(exp, test)))
     seen = [f for f in range(exp.n_transforms) if f not in exp.held_out and f != exp.anchor]
     costs, again, total = [], [], torch.zeros(exp.image_shape)
@@ -116,7 +116,7 @@ def motion_panels(costs: Mapping[str, Mapping[str, Costs]]) -> list[Panel]:
 
 def motion_strips(run: Run, example: int = 0) -> list[Strip]:
     """One test digit in each motion, rolled by one unit for each frame and by what the motion predicts."""
-    exp, model, test = run.exp, run.load_model(), run.exp.build_sequences("test", run.seed)
+    exp, model, test = run.exp, run.model, run.data.test
     strips, index = [], torch.tensor([example % len(test)])
     with torch.inference_mode():
         for name, motion in MOTIONS.items():

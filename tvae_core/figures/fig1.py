@@ -139,10 +139,10 @@ def both_paths(run: Run, example: int = 0, shift: int = 9, varied: int = 0) -> S
 
     ValueError if that frame is not among the held-out ones.
     """
-    exp, model = run.exp, run.load_model()
+    exp, model = run.exp, run.model
     target = exp.anchor + shift
     check_choice(str(target), map(str, exp.held_out), "frame l0 + shift")
-    x = run.exp.build_sequences("test", run.seed).sequence(torch.tensor([example]), varied).x
+    x = run.data.test.sequence(torch.tensor([example]), varied).x
     moved, seen = x.roll(-shift, 1), [f for f in range(x.shape[1]) if f not in exp.held_out]
     with torch.inference_mode():
         t, t_after = (model.latents(frames)[:, exp.anchor] for frames in (x, moved))
@@ -160,7 +160,7 @@ def agreement(run: Run, model: TVAE, shift: int, sequences: int = 100) -> tuple[
     """
     totals = []
     with torch.inference_mode():
-        for batch, _ in first_batches(run.exp, run.seed, sequences):
+        for batch, _ in first_batches(run.exp, run.exp.seed, sequences):
             t = model.latents(batch.x)
             ends = t[:, run.exp.anchor], t[:, (run.exp.anchor + shift) % t.shape[1]]
             here, there = (F.normalize(end - end.mean(-1, keepdim=True), dim=-1) for end in ends)

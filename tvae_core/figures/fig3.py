@@ -94,7 +94,7 @@ def torus_panels(run: Run, model: TVAE, samples: int = 40) -> tuple[Tensor, Tens
     Both of the first go by |t| at posterior means on the test split; → (U, 1, 28, 28), (U,) with -1 for
     a unit that is selective for no class, (samples, 1, 28, 28).
     """
-    sequences = run.exp.build_sequences("test", run.seed)
+    sequences = run.data.test
     parts = torch.arange(len(sequences)).split(500)
     with torch.inference_mode():
         response = torch.cat([model.latents(sequences.batch(part).x).abs().flatten(1) for part in parts])

@@ -47,7 +47,7 @@ def about(runs: Sequence[Run]) -> str:
     def listed(values) -> str:
         return ", ".join(dict.fromkeys(str(v) for v in values))
 
-    names, seeds = listed(run.label for run in runs), listed(run.seed for run in runs)
+    names, seeds = listed(run.label for run in runs), listed(run.exp.seed for run in runs)
     each = max(Counter(run.label for run in runs).values())
     several = f"{each} seeds each" if each > 1 else "one seed each" if "," in seeds else ""
     seeds = f"{several} ({seeds})" if several else f"seed {seeds}"

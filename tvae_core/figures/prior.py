@@ -8,7 +8,6 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from tvae_core.figures.comparison import model_name
 from tvae_core.plotting.strips import tile
 from tvae_core.plotting.style import BODY, WIDTH, blank, place, style, write
 from tvae_core.seeding import generator
@@ -43,13 +42,13 @@ def dreams(run: Run, sequences: int = 4) -> list[Dream]:
     exp, rows = run.exp, []
     shown = sequences if exp.n_transforms > 1 else COLUMNS * sequences
     n = max(shown, MEASURED)
-    for kind, model in (("prior", run.load_model()), ("prior, untrained", exp.build_model(run.seed).eval())):
+    for kind, model in (("prior", run.model), ("prior, untrained", exp.build_model().eval())):
         with torch.inference_mode():
             drawn = model.sample(n, exp.n_transforms, generator("cpu", 0, "prior samples"))
-        rows.append(Dream(f"{model_name(run.label)}: {kind}", drawn, shown))
-    test = exp.build_sequences("test", run.seed)
+        rows.append(Dream(f"{run.title}: {kind}", drawn, shown))
+    test = run.data.test
     batch = test.batch(torch.arange(min(n, len(test))), generator("cpu", 0, "test sequences"))
-    return [*rows, Dream(f"{model_name(run.label)}: the test data", batch.x, shown)]
+    return [*rows, Dream(f"{run.title}: the test data", batch.x, shown)]
 
 
 def grids(found: Sequence[Dream]) -> Figure:

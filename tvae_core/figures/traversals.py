@@ -24,8 +24,8 @@ def traversal_strips(
     `examples` are places in the test split, one for each transformation, used again if there are fewer;
     or, with `every`, all of them for each. `name` is what the strips are called (the data set, if nothing).
     """
-    exp, model, strips = run.exp, run.load_model(), []
-    sequences = exp.build_sequences("test", run.seed)
+    exp, model, strips = run.exp, run.model, []
+    sequences = run.data.test
     name = name or ("dSprites" if exp.data == "dsprites" else "MNIST")
     with torch.inference_mode():
         factors = [TOGETHER.get(getattr(sequences, "kind", ""), factor) for factor in sequences.varying]
@@ -42,7 +42,7 @@ def traversal_strips(
 
 def ignores_held_out(run: Run) -> bool:
     """Whether t of the anchor stays what it is when every held-out frame is blacked out."""
-    sequences, model = run.exp.build_sequences("test", run.seed), run.load_model()
+    sequences, model = run.data.test, run.model
     x = sequences.sequence(torch.tensor([0]), 0).x
     blacked = x.clone()
     blacked[:, run.exp.held_out] = 0

@@ -161,11 +161,14 @@ def _written_out(name: ast.expr, scale: str, experiments: Sequence[str]) -> list
         name = name.right
     if not isinstance(name, ast.JoinedStr):
         return [name.value] if isinstance(name, ast.Constant) else []
-    from tvae_core.experiments import label, read_experiment  # torch: not for every reader of a title
+    from tvae_core.experiments import (  # torch: not for every reader of a title
+        read_experiment,
+        write_experiment,
+    )
 
     rows = [read_experiment(text, scale) for text in experiments]
     (field,) = {ast.unparse(part.value) for part in name.values if isinstance(part, ast.FormattedValue)}
-    values = dict.fromkeys(row.data if field == "data" else file_name(label(row)) for row in rows)
+    values = dict.fromkeys(row.data if field == "data" else file_name(write_experiment(row)) for row in rows)
     parts = [part.value if isinstance(part, ast.Constant) else None for part in name.values]
     return ["".join(value if part is None else part for part in parts) for value in values]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from tvae_core.experiments import EXPERIMENTS, label, read_experiment
+from tvae_core.experiments import EXPERIMENTS, read_experiment, write_experiment
 from tvae_core.files import HOME
 from tvae_core.measures.evaluation import COMPARABLE
 from tvae_core.reproduce.notebooks import NOTEBOOKS, Notebook, reproducible
@@ -99,7 +99,7 @@ def read_journal(journal: Path) -> list[Job]:
 def outcome(notebook: Notebook, request: Request, jobs: Sequence[Job], code: int) -> tuple[str, ...]:
     """Its row of the table: name, status, minutes, where the figure lies or why there is none."""
     texts = notebook.experiments(request.changes)
-    needed = {label(read_experiment(text, request.scale)) for text in texts}
+    needed = {write_experiment(read_experiment(text, request.scale)) for text in texts}
     trained = [job for job in jobs if job.rule == "train" and job.name.rpartition(", seed ")[0] in needed]
     own = [job for job in jobs if job.rule == f"notebook_{notebook.name}"]
     minutes = f"{sum(job.seconds for job in [*trained, *own]) / 60:.1f}"
@@ -154,7 +154,8 @@ def reproduce(request: Request, available: Mapping[str, Notebook], reference: Re
 def comparable(available: Iterable[Notebook], scale: str) -> list[str]:
     """What a reference value can be of: the experiments, and the variants of them that notebooks show."""
     texts = (text for notebook in available for text in notebook.experiments({}))
-    return list(dict.fromkeys([*EXPERIMENTS, *(label(read_experiment(text, scale)) for text in texts)]))
+    variants = (write_experiment(read_experiment(text, scale)) for text in texts)
+    return list(dict.fromkeys([*EXPERIMENTS, *variants]))
 
 
 def show_list(available: Iterable[Notebook], scale: str) -> None:

@@ -18,11 +18,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tvae_core.config import Experiment
-from tvae_core.experiments import label
+from tvae_core.data.dsprites import SpriteSequences
+from tvae_core.data.mnist import DigitSequences
+from tvae_core.experiments import title, write_experiment
 from tvae_core.files import DATA, RUNS
 from tvae_core.model.tvae import TVAE
 from tvae_core.training.hardware import choose_device, choose_precision, describe, peak_device_memory
 from tvae_core.training.provenance import peak_memory, software
+
+Sequences = DigitSequences | SpriteSequences
+CPU = torch.device("cpu")
 
 RECIPE = 3  # to be raised when the same configuration is trained or measured differently by newer code
 
@@ -57,17 +62,63 @@ def provenance(device: torch.device, data_source: str, seconds: float) -> dict[s
 
 
 @dataclass(frozen=True)
-class Run:
-    """One experiment, one seed: its folder and what lies there."""
+class Splits:
+    """The sequences of an experiment on one device, each split made when it is first asked for."""
 
-    exp: Experiment  # with precision and seed as resolved
-    seed: int
+    exp: Experiment
+    folder: Path  # of downloaded data
+    device: torch.device
+
+    @cached_property
+    def train(self) -> Sequences:
+        """The sequences trained on."""
+        return self._build("train")
+
+    @cached_property
+    def validation(self) -> Sequences:
+        """The sequences looked at while training."""
+        return self._build("validation")
+
+    @cached_property
+    def test(self) -> Sequences:
+        """The sequences measured on."""
+        return self._build("test")
+
+    def _build(self, split: str) -> Sequences:
+        return self.exp.build_sequences(split, self.exp.seed, self.device, self.folder)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One experiment with one seed: its folder and what lies there (plan)."""
+
+    exp: Experiment  # its precision and source resolved
     folder: Path
+    device: torch.device = CPU  # on which it is trained
+    data_folder: Path = DATA
 
     @property
     def label(self) -> str:
-        """The experiment's name, and the options in which this one is a variant of it (variants.label)."""
-        return label(self.exp)
+        """The experiment for machines: its name and changed options, as `read_experiment` reads them."""
+        return write_experiment(self.exp)
+
+    @property
+    def title(self) -> str:
+        """The model for people, for example `TVAE, L = 13/36 S`."""
+        return title(self.exp)
+
+    def __str__(self) -> str:
+        return f"{self.label}, scale {self.exp.scale}, seed {self.exp.seed}"
+
+    @cached_property
+    def data(self) -> Splits:
+        """The splits of the data, on the CPU."""
+        return Splits(self.exp, self.data_folder, CPU)
+
+    @cached_property
+    def model(self) -> TVAE:
+        """The trained model in evaluation mode, on the CPU; read once."""
+        return self.load_model()
 
     def _read(self, name: str) -> object:
         return json.loads((self.folder / name).read_text(encoding="utf-8"))
@@ -102,7 +153,7 @@ class Run:
 
     def load_model(self, device: torch.device | str = "cpu") -> TVAE:
         """The trained model, in evaluation mode."""
-        model = self.exp.build_model(self.seed)
+        model = self.exp.build_model()
         tensors = load_file(self.folder / _CHECKPOINT)
         model.load_state_dict(
             {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
@@ -148,19 +199,17 @@ class Run:
             return {k: file.get_tensor(k) for k in file.keys()}, json.loads(file.metadata()["progress"])  # noqa: SIM118
 
 
-def find_run(
-    exp: Experiment, seed: int | None = None, device: str = "auto", runs: Path | str = RUNS, data: Path = DATA
-) -> Run:
-    """The run of this experiment and seed (the experiment's own if None), whether or not it exists yet.
+def plan(exp: Experiment, device: str = "auto", runs: Path | str = RUNS, data: Path = DATA) -> Run:
+    """Return the run of an experiment, whether or not it exists yet: all that is left open is decided here.
 
-    Finding it means knowing the data, so it may fetch them into the folder `data`. Raises ValueError for
-    a device that is not there.
+    That is the device, the precision that `auto` means on it, and the source of the images that `auto`
+    means with this folder `data`; nothing is fetched. Raises ValueError for a device that is not there.
     """
-    seed = exp.seed if seed is None else seed
-    precision = str(choose_precision(exp.precision, choose_device(device))).removeprefix("torch.")
-    exp = exp.with_options(precision=precision, seed=seed)
-    digits = identity(exp, exp.load_images(data).key)
-    return Run(exp, seed, Path(runs).expanduser() / f"{exp.name}-{digits}")
+    chosen = choose_device(device)
+    precision = str(choose_precision(exp.precision, chosen)).removeprefix("torch.")
+    source, key = exp.find_images(data)
+    exp = exp.with_options(precision=precision, source=source)
+    return Run(exp, Path(runs).expanduser() / f"{exp.name}-{identity(exp, key)}", chosen, data)
 
 
 def stored_runs(folder: Path | str = RUNS) -> list[Run]:
@@ -176,10 +225,10 @@ def stored_runs(folder: Path | str = RUNS) -> list[Run]:
         except (TypeError, ValueError) as error:
             log.warning("%s is of another version of tvae_core (%s)", results.parent.name, error)
             continue
-        found.append(Run(exp, exp.seed, results.parent))
+        found.append(Run(exp, results.parent))
     return found
 
 
 def both_models(run: Run) -> dict[str, TVAE]:
     """The trained model, and the same before any training."""
-    return {"trained": run.load_model(), "untrained": run.exp.build_model(run.seed).eval()}
+    return {"trained": run.model, "untrained": run.exp.build_model().eval()}

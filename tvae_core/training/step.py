@@ -3,18 +3,17 @@
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
 from tvae_core.config import Experiment
-from tvae_core.data.dsprites import SpriteSequences
-from tvae_core.data.mnist import DigitSequences
 from tvae_core.model.tvae import TVAE, Noise, Output
 from tvae_core.seeding import set_seed
+from tvae_core.training.hardware import keep_freed_memory
+from tvae_core.training.learner import Learner
 
 
 def kl_weight(exp: Experiment, step: int, total: int) -> float:
@@ -30,7 +29,7 @@ def kl_weight(exp: Experiment, step: int, total: int) -> float:
 
 def learning_rate(exp: Experiment, step: int, total: int) -> float:
     """Constant as in the paper; in the last `lr_decay` of the steps it falls to 0 along a straight line."""
-    left = 1 - step / total
+    left = max(0.0, 1 - step / total)
     return exp.lr * (left / exp.lr_decay if left < exp.lr_decay else 1.0)
 
 
@@ -41,18 +40,6 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
             group["lr"].fill_(rate)
         else:
             group["lr"] = rate
-
-
-def build_optimizer(exp: Experiment, model: TVAE) -> torch.optim.Optimizer:
-    """SGD with momentum, or AdamW; one fused kernel where the device has it, its learning rate a tensor."""
-    device = next(model.parameters()).device
-    cuda, fused = device.type == "cuda", device.type in ("cuda", "cpu")
-    # the kernel of CUDA reads a float32 on the device, that of the CPU any number on the host
-    place = {"device": device, "dtype": torch.float32} if cuda else {"dtype": torch.float64}
-    lr = torch.tensor(exp.lr, **place) if fused else exp.lr
-    if exp.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), lr=lr, momentum=exp.momentum, fused=fused)
-    return torch.optim.AdamW(model.parameters(), lr=lr, fused=fused, capturable=cuda)
 
 
 WARM_UPS = 3  # as many as PyTorch's documentation takes
@@ -109,17 +96,6 @@ def capture(
     return graph.replay
 
 
-@runtime_checkable
-class Learner(Protocol):
-    """What a step needs of one seed, and changes of it."""
-
-    seed: int
-    sequences: DigitSequences | SpriteSequences
-    model: TVAE
-    optimizer: torch.optim.Optimizer
-    terms: Float[Tensor, "3"]  # sums of nll, KL z, KL u
-
-
 def mean_terms(out: Output) -> Float[Tensor, "3"]:
     """nll, KL z and KL u, in nats a frame."""
     return torch.stack([out.nll.mean(), out.kl_z.mean(), out.kl_u.mean()])
@@ -146,11 +122,13 @@ class Step:
     several as a batch of models, so each equals itself trained alone but for rounding.
     """
 
-    def __init__(self, exp: Experiment, learners: Sequence[Learner], total: int, device: torch.device):
-        self.exp, self.learners, self.total, self.device = exp, learners, total, device
-        self.dtype = getattr(torch, exp.precision)
-        members = min(exp.batch_size, len(learners[0].sequences))
-        self.index = torch.zeros(len(learners), members, dtype=torch.long, device=device)
+    def __init__(self, learners: Sequence[Learner]):
+        keep_freed_memory()
+        self.learners = list(learners)
+        self.exp, self.device = learners[0].exp, learners[0].device
+        self.dtype = getattr(torch, self.exp.precision)
+        self.index = torch.stack([one.members() for one in learners])
+        device = self.device
         self.weight = torch.zeros((), device=device)  # of the KL terms
         self.generators = [torch.Generator(device) for _ in learners]
         self.stacked = stack_parameters([one.model for one in learners]) if len(learners) > 1 else {}
@@ -159,21 +137,23 @@ class Step:
             one.terms = terms
         self._launch: Work | None = None
 
-    def __call__(self, number: int, members: Sequence[Int[Tensor, " B"]]) -> None:
-        """Step `number`, from 0, on these members of each learner's training split."""
+    def __call__(self) -> None:
+        """Take the next step of all learners."""
         if self._launch is None and self.device.type == "cuda":
             self._launch = capture(self.work, self.state, self.generators, self.device)
-        self.prepare(number, members)
+        self.prepare()
         (self._launch or self.work)()
+        for one in self.learners:
+            one.step += 1
 
-    def prepare(self, number: int, members: Sequence[Int[Tensor, " B"]]) -> None:
+    def prepare(self) -> None:
         """Write what this step differs in; none of it waits for the device."""
-        for row, index in zip(self.index, members, strict=True):
-            row.copy_(index)
-        self.weight.fill_(kl_weight(self.exp, number, self.total))
-        for one, g in zip(self.learners, self.generators, strict=True):
-            set_seed(g, one.seed, "step", number)
-            set_learning_rate(one.optimizer, learning_rate(self.exp, number, self.total))
+        step, total = self.learners[0].step, self.learners[0].total
+        self.weight.fill_(kl_weight(self.exp, step, total))
+        for one, row, g in zip(self.learners, self.index, self.generators, strict=True):
+            row.copy_(one.members())
+            set_seed(g, one.exp.seed, "step", step)
+            set_learning_rate(one.optimizer, learning_rate(self.exp, step, total))
 
     def work(self) -> None:
         """The step itself."""
@@ -193,7 +173,7 @@ class Step:
         """The batch of each learner, and the noise of its posterior draw, in the order of a model's own."""
         batches, noise = [], []
         for one, index, g in zip(self.learners, self.index, self.generators, strict=True):
-            batches.append(one.sequences.batch(index, g).x)
+            batches.append(one.data.train.batch(index, g).x)
             noise.append(one.model.noise(batches[-1], g))
         return batches, noise
 

@@ -1,0 +1,125 @@
+"""One seed in training: its model, optimizer and data, how far it has come, and its checkpoint."""
+
+import logging
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from tvae_core.config import Experiment
+from tvae_core.measures.evaluation import BATCH, roll_likelihoods
+from tvae_core.model.tvae import TVAE
+from tvae_core.seeding import generator
+from tvae_core.training.runs import Run, Splits
+
+LOG_STEPS = 50  # between two rows of the history
+VALIDATIONS = 12  # measurements of the validation split in a training of so many steps
+VALIDATION_SEQUENCES = 100  # sequences of it, where the test split is sampled too
+
+log = logging.getLogger("tvae_core")
+
+
+def build_optimizer(exp: Experiment, model: TVAE) -> torch.optim.Optimizer:
+    """Return SGD with momentum, or AdamW: one fused kernel where the device has it, its rate a tensor."""
+    device = next(model.parameters()).device
+    cuda, fused = device.type == "cuda", device.type in ("cuda", "cpu")
+    # the kernel of CUDA reads a float32 on the device, that of the CPU any number on the host
+    place = {"device": device, "dtype": torch.float32} if cuda else {"dtype": torch.float64}
+    lr = torch.tensor(exp.lr, **place) if fused else exp.lr
+    if exp.optimizer == "sgd":
+        return torch.optim.SGD(model.parameters(), lr=lr, momentum=exp.momentum, fused=fused)
+    return torch.optim.AdamW(model.parameters(), lr=lr, fused=fused, capturable=cuda)
+
+
+class Learner:
+    """One seed in training, at the step where its checkpoint left off."""
+
+    def __init__(self, run: Run):
+        self.run, self.exp, self.device = run, run.exp, run.device
+        self.data = Splits(run.exp, run.data_folder, run.device)
+        self.model = self.exp.build_model().to(run.device)
+        self.optimizer = build_optimizer(self.exp, self.model)
+        self.steps_per_epoch = max(1, len(self.data.train) // self.exp.batch_size)
+        self.total = self.exp.max_steps or self.exp.max_epochs * self.steps_per_epoch
+        self.step, self.seconds, self.history = 0, 0.0, []
+        self.terms = torch.zeros(3, device=run.device)  # sums of nll, KL z, KL u since the last row
+        self._epoch: tuple[int, Tensor] | None = None  # its number and its order
+        self._restore()
+
+    def _restore(self) -> None:
+        saved = self.run.load_checkpoint()
+        if saved is None:
+            return
+        tensors, progress = saved
+        self.terms = tensors.pop("terms").to(self.device)
+        self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+        state: dict[int, dict[str, Tensor]] = {}
+        for key in (k for k in tensors if k.startswith("optimizer.")):
+            _, index, name = key.split(".")
+            state.setdefault(int(index), {})[name] = tensors[key]
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.step, self.seconds, self.history = (progress[k] for k in ("step", "seconds", "history"))
+        log.info("going on from step %d of %d", self.step, self.total)
+        torch.set_num_threads(progress["threads"])  # sums round differently on another number of them
+        if self.device.type != progress["device"]:
+            log.warning("begun on %s, so this is no longer one run bit for bit", progress["device"])
+
+    def save(self, final: bool = False) -> None:
+        """Write the checkpoint from which training goes on as if it had never stopped.
+
+        The final one leaves out the optimizer's state, which no step will need.
+        """
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()} | {"terms": self.terms}
+        for index, state in () if final else self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items() if v is not None}
+        progress = {"step": self.step, "seconds": self.seconds, "history": self.history}
+        on = {"device": self.device.type, "threads": torch.get_num_threads()}
+        self.run.save_checkpoint(tensors, **progress, **on)
+
+    def members(self) -> Int[Tensor, " B"]:
+        """Return the members of the next step's batch, as places in the training split.
+
+        Each epoch visits the split in an order of its own, which depends on the seed alone.
+        """
+        epoch, within = divmod(self.step, self.steps_per_epoch)
+        if self._epoch is None or self._epoch[0] != epoch:
+            g = generator(self.device, self.exp.seed, "order", epoch)
+            self._epoch = epoch, torch.randperm(len(self.data.train), generator=g, device=self.device)
+        size = self.exp.batch_size
+        return self._epoch[1][within * size : (within + 1) * size]
+
+    def close_row(self) -> dict[str, int | float]:
+        """Close and return a row of the history: means since the last row, and validation where it is due."""
+        since = self.step - (self.history[-1]["step"] if self.history else 0)
+        nll, kl_z, kl_u = (self.terms / since).tolist()
+        self.terms.zero_()
+        row = {"step": self.step, "nll": nll, "kl_z": kl_z, "kl_u": kl_u, "elbo": -(nll + kl_z + kl_u)}
+        if self.step == self.total or self.step // LOG_STEPS % self._validate_every() == 0:
+            row |= self.validate()
+        self.history.append(row)
+        return row
+
+    def _validate_every(self) -> int:
+        epochs = self.exp.eval_epochs * self.steps_per_epoch
+        steps = self.total // VALIDATIONS if self.exp.max_steps else epochs
+        return max(1, steps // LOG_STEPS)
+
+    def validate(self) -> dict[str, float]:
+        """Measure the validation split in nats a frame: nll and elbo at draws, reconstruction and rolls.
+
+        All of it where the experiment measures all of its test split, else VALIDATION_SEQUENCES of it.
+        """
+        sequences = self.data.validation
+        n = len(sequences)
+        n = n if self.exp.eval_sequences is None else min(n, VALIDATION_SEQUENCES)
+        sums: dict[str, Tensor] = {}
+        with torch.inference_mode():
+            for chunk in torch.arange(n, device=self.device).split(BATCH):
+                g = generator(self.device, 0, "validation", int(chunk[0]))
+                x = sequences.batch(chunk, g).x
+                out = self.model(x, g)
+                values = {"nll": out.nll.mean(1), "elbo": out.elbo.mean(1)}
+                values |= roll_likelihoods(self.model, self.exp, x, self.model.latents(x))
+                sums = {name: sums.get(name, 0) + value.sum() for name, value in values.items()}
+        return {f"validation_{name}": (total / n).item() for name, total in sums.items()}
