@@ -136,7 +136,7 @@ def test_a_training_cycle_among_the_test_cycles_is_seen(data, monkeypatch):
 def test_every_notebook_names_what_can_be_trained_each_once():
     for notebook in notebooks().values():
         found = [read_experiment(text, "smoke") for text in notebook.experiments({})]
-        assert len(set(map(label, found))) == len(found), notebook.name
+        assert len(set(map(write_experiment, found))) == len(found), notebook.name
 
 
 @pytest.mark.parametrize("scale, option, steps", [("quick", "max_steps", 6000), ("paper", "max_epochs", 500)])

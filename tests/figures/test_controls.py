@@ -145,7 +145,8 @@ def test_a_curve_for_every_model_open_where_frames_are_held_out(run):
 
 def test_data_stand_apart_and_each_experiment_once(tmp_path):
     names = ["tvae_Lhalf_mnist", "nontvae_dsprites", "nontvae_mnist"]
-    runs = [Run(EXPERIMENTS[n].at_scale("smoke"), s, tmp_path) for n in names for s in (1, 2)]
+    exps = [EXPERIMENTS[name].with_options(seed=seed) for name in names for seed in (1, 2)]
+    runs = [Run(exp, tmp_path) for exp in exps]
     found = {data: [(r.exp.name, r.exp.seed) for r in own] for data, own in by_data(runs).items()}
     assert found == {
         "MNIST": [("tvae_Lhalf_mnist", 1), ("nontvae_mnist", 1)],

@@ -112,7 +112,7 @@ def raised(row, by):
 
 def synthetic(folder, name, seed=1, chance=CHANCE, untrained=900.0, **trained) -> Run:
     """A finished run with these results, without having been trained."""
-    run = Run(EXPERIMENTS[name].at_scale("smoke").with_options(seed=seed), seed, folder / f"{name}-{seed}")
+    run = Run(EXPERIMENTS[name].at_scale("smoke").with_options(seed=seed), folder / f"{name}-{seed}")
     run.folder.mkdir()
     results = {"trained": {**LOW, **trained}, "untrained": raised(LOW, untrained), "chance": chance}
     (run.folder / "results.json").write_text(json.dumps(results))
