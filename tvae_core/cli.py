@@ -10,7 +10,7 @@ from pathlib import Path
 from tvae_core.benchmark.step_time import bench, bench_lines
 from tvae_core.config import SCALES, Experiment, default_scale
 from tvae_core.experiments import EXPERIMENTS, read_experiment
-from tvae_core.explorer.export import FORMATS, export, reel
+from tvae_core.explorer.export import FORMATS, animate, export
 from tvae_core.files import DATA, RUNS, write_json
 from tvae_core.training.hardware import choose_device
 from tvae_core.training.runs import Run
@@ -183,7 +183,7 @@ def run_export(arguments: list[str]) -> int:
         capsules = parse_numbers(options.capsules, "capsules")
     exp = exp if options.seed is None else exp.with_options(seed=options.seed)
     run = fit(exp, options.device, options.runs, options.data)
-    path = export(reel(run, images, options.transformation, capsules), options.out, options.roll)
+    path = export(animate(run, images, options.transformation, capsules), options.out, options.roll)
     print(f"{path}, {path.stat().st_size / 1e6:.2f} MB")
     return 0
 

@@ -21,10 +21,10 @@ from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
 from tvae_core.experiments import EXPERIMENTS
-from tvae_core.explorer.export import export, reel
-from tvae_core.explorer.pictures import seats
-from tvae_core.explorer.pixels import pixels, stage
-from tvae_core.explorer.scene import STEPS, RollState, view
+from tvae_core.explorer.export import animate, export
+from tvae_core.explorer.pictures import roll_frames
+from tvae_core.explorer.pixels import frame_grid, side_by_side
+from tvae_core.explorer.scene import STEPS, RollState, open_sequence
 from tvae_core.files import write_json
 from tvae_core.reproduce.notebooks import NOTEBOOKS
 from tvae_core.training.trainer import fit
@@ -132,9 +132,9 @@ def picture(page: Page, selector: str) -> np.ndarray:
         return np.asarray(image.convert("RGB")).astype(int)
 
 
-def frames_of(view: RollState) -> np.ndarray:
-    """What Roll shows of it, without the film below."""
-    return np.asarray(stage(seats(view)))
+def frames_of(roll: RollState) -> np.ndarray:
+    """The large frames of the panel Roll, without the timeline."""
+    return np.asarray(side_by_side(roll_frames(roll)))
 
 
 def same(shown: np.ndarray, truth: np.ndarray) -> bool:
@@ -161,7 +161,7 @@ def test_the_explorer_in_jupyterlab(browser, lab, run):
     page.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.context && true")
     page.evaluate(RUN_ALL)
     page.wait_for_function(ALL_DONE)
-    truth = view(run)
+    truth = open_sequence(run)
 
     roll = page.locator(".widget-slider", has_text="Roll δ")
     handle = roll.locator(".noUi-handle")
@@ -181,7 +181,7 @@ def test_the_explorer_in_jupyterlab(browser, lab, run):
     expect(page.locator("b[role=alert]")).to_have_text("capsule 18 is not one of 0 to 17")
     capsules.fill("0, 3-5")
     capsules.press("Enter")
-    wait_for_roll(page, frames_of(truth.moving([0, 3, 4, 5]).at(1.25)))
+    wait_for_roll(page, frames_of(truth.with_capsules([0, 3, 4, 5]).at(1.25)))
     expect(page.locator("b[role=alert]")).to_have_count(0)
 
     latents = picture(page, "img.tvae-latents")
@@ -211,7 +211,7 @@ def test_the_explorer_in_jupyterlab(browser, lab, run):
     draw_a_seven(page)
     page.get_by_role("button", name="Roll it").click()
     expect(page.get_by_text("Every panel above shows it now.")).to_be_visible()
-    shoot(page, "sketch")
+    shoot(page, "digit")
 
     play = page.locator(".widget-play button").first
     play.scroll_into_view_if_needed()
@@ -242,7 +242,7 @@ def wait_until(page: Page, thing: Callable[[], bool], otherwise: str) -> None:
 
 
 def draw_a_seven(page: Page) -> None:
-    pad = page.locator(".tvae-sketch")
+    pad = page.locator(".tvae-drawing")
     pad.scroll_into_view_if_needed()
     box = pad.bounding_box()
     points = [(50, 50), (110, 52), (170, 50), (140, 110), (110, 180)]
@@ -255,7 +255,7 @@ def draw_a_seven(page: Page) -> None:
 
 
 def test_an_exported_page_needs_no_network(browser, run, tmp_path):
-    shown = reel(run, [3], "rotation")
+    shown = animate(run, [3], "rotation")
     path = export(shown, tmp_path / "roll.html")
     assert path.stat().st_size < 10e6
     context = browser.new_context(offline=True, viewport={"width": 1280, "height": 800})
@@ -265,18 +265,18 @@ def test_an_exported_page_needs_no_network(browser, run, tmp_path):
     page.on("request", lambda request: asked.append(request.url))
     page.goto(path.as_uri())
     frame, slider = page.locator(".roll .frame"), page.get_by_role("slider")
-    truth, first = shown.views[0], -run.exp.anchor
+    truth, first = shown.rolls[0], -run.exp.anchor
 
     def frame_shown() -> np.ndarray:
         style = "(frame) => [frame.style.backgroundImage, frame.style.backgroundPositionX]"
-        image, place = frame.evaluate(style)
-        n = len(truth.scene.shifts)
-        i = round(float(place.rstrip("%")) / 100 * (n - 1))
+        image, position = frame.evaluate(style)
+        n = len(truth.sequence.shifts)
+        i = round(float(position.rstrip("%")) / 100 * (n - 1))
         with Image.open(io.BytesIO(base64.b64decode(image.split(",")[1].split('"')[0]))) as sheet:
             return np.asarray(sheet.convert("RGB")).reshape(28, n, 28, 3)[:, i]
 
     def agrees(shift: float) -> bool:
-        return np.array_equal(frame_shown(), pixels(truth.at(shift).decoded))
+        return np.array_equal(frame_shown(), np.asarray(frame_grid(truth.at(shift).decoded[None], 1)))
 
     assert agrees(0.0)
     slider.focus()

@@ -9,16 +9,15 @@ from PIL import Image, ImageDraw
 
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.explorer.export import animate_own_digit
-from tvae_core.explorer.panel_compare import beside_it, compare
-from tvae_core.explorer.panel_digit import as_digit, drawn, sketch
-from tvae_core.explorer.panel_latents import CELL, latents
-from tvae_core.explorer.panel_roll import choose, roll
-from tvae_core.explorer.panel_save import save, snippet
-from tvae_core.explorer.pictures import film_of, place, roll_view, seats, seats_beside
-from tvae_core.explorer.pixels import LINE, png
-from tvae_core.explorer.pixels import stage as frames
-from tvae_core.explorer.scene import EncodedSequence, OwnDigit, encode_own_digit, view
-from tvae_core.explorer.state import Debounce, ExplorerState, latency, open_explorer, rollable
+from tvae_core.explorer.panel_compare import compare_panel, through_run
+from tvae_core.explorer.panel_digit import as_digit, digit_panel, draw_strokes
+from tvae_core.explorer.panel_latents import UNIT, latents_panel
+from tvae_core.explorer.panel_roll import choose_panel, roll_panel
+from tvae_core.explorer.panel_save import save_panel, snippet
+from tvae_core.explorer.pictures import compared_frames, roll_frames, roll_picture, timeline_of
+from tvae_core.explorer.pixels import LINE, png, side_by_side
+from tvae_core.explorer.scene import OwnDigit, RollState, encode_own_digit, open_sequence
+from tvae_core.explorer.state import Debounce, ExplorerState, latency, open_explorer, rank_runs
 from tvae_core.training.runs import stored_runs
 from tvae_core.training.trainer import fit
 
@@ -34,7 +33,7 @@ def runs(tmp_path_factory):
 
 
 @pytest.fixture
-def stage(runs):
+def explorer(runs):
     return ExplorerState(runs)
 
 
@@ -44,22 +43,22 @@ def parts(widget, kind):
 
 
 def shown(panel):
-    """The pictures of a panel with a film: frames, film, playhead."""
+    """The pictures of a FrameDisplay: frames, timeline, playhead."""
     return [picture.value for picture in parts(panel, "Image")]
 
 
-def images(seats, views):
-    film = film_of(views)
-    return [png(frames(seats)), png(film.still), png(film.playhead(place(views[0])))]
+def images(frames, rolls):
+    timeline = timeline_of(rolls)
+    return [png(side_by_side(frames)), png(timeline.still), png(timeline.playhead(rolls[0].position))]
 
 
-def test_the_slider_picks_what_the_library_decodes(stage, runs):
-    panel = roll(stage)
+def test_the_slider_picks_what_the_library_decodes(explorer, runs):
+    panel = roll_panel(explorer)
     (slider,), (play,) = (parts(panel, kind) for kind in ("FloatSlider", "Play"))
-    truth = view(runs[0])
+    truth = open_sequence(runs[0])
 
-    def agrees(view) -> bool:
-        return shown(panel) == images(seats(view), [view])
+    def agrees(roll) -> bool:
+        return shown(panel) == images(roll_frames(roll), [roll])
 
     assert agrees(truth)
     slider.value = 2.25
@@ -68,17 +67,17 @@ def test_the_slider_picks_what_the_library_decodes(stage, runs):
     assert slider.value == -6.0 and agrees(truth.at(-6.0))
     (capsules,) = parts(panel, "Text")
     capsules.value = "1, 4-5"
-    assert agrees(truth.moving([1, 4, 5]).at(-6.0)) and not agrees(truth.at(-6.0))
+    assert agrees(truth.with_capsules([1, 4, 5]).at(-6.0)) and not agrees(truth.at(-6.0))
     capsules.value = "18"
     assert "capsule 18 is not one of 0 to 17" in parts(panel, "HTML")[1].value
 
 
-def test_what_stays_is_not_drawn_or_sent_again(stage):
-    panels, sent = [roll(stage), latents(stage), compare(stage)], []
+def test_what_stays_is_not_drawn_or_sent_again(explorer):
+    panels, sent = [roll_panel(explorer), latents_panel(explorer), compare_panel(explorer)], []
     for i, panel in enumerate(panels):
         for j, picture in enumerate(parts(panel, "Image")):
             picture.observe(lambda change, which=(i, j): sent.append(which), "value")
-    stage.view = stage.view.at(0.25)
+    explorer.roll = explorer.roll.at(0.25)
     assert sent == [
         (0, 0),
         (0, 2),
@@ -86,27 +85,32 @@ def test_what_stays_is_not_drawn_or_sent_again(stage):
         (1, 2),
         (2, 0),
         (2, 2),
-    ]  # neither a film nor the maps of the same frame
+    ]  # neither a timeline nor the maps of the same frame
 
 
-def test_another_run_or_image_is_shown_by_every_panel(stage, runs):
-    chooser, pictures = choose(stage), [parts(panel(stage), "Image")[0] for panel in (roll, latents, compare)]
+def test_another_run_or_image_is_shown_by_every_panel(explorer, runs):
+    chooser, pictures = (
+        choose_panel(explorer),
+        [parts(panel(explorer), "Image")[0] for panel in (roll_panel, latents_panel, compare_panel)],
+    )
     before = [picture.value for picture in pictures]
     parts(chooser, "BoundedIntText")[0].value = 3
     assert all(picture.value != old for picture, old in zip(pictures, before, strict=True))
     parts(chooser, "BoundedIntText")[0].value = 10**5
-    assert "is not one of 0 to" in parts(chooser, "HTML")[0].value and stage.image == 3
+    assert "is not one of 0 to" in parts(chooser, "HTML")[0].value and explorer.image == 3
     parts(chooser, "BoundedIntText")[0].value = 1
     parts(chooser, "Dropdown")[0].value = runs[2]
-    assert stage.view.scene.exp.name == "nontvae_dsprites" and parts(chooser, "Dropdown")[1].value == "x"
+    assert (
+        explorer.roll.sequence.exp.name == "nontvae_dsprites" and parts(chooser, "Dropdown")[1].value == "x"
+    )
 
 
-def test_a_unit_can_be_given_another_value(stage):
-    panel = latents(stage)
+def test_a_unit_can_be_given_another_value(explorer):
+    panel = latents_panel(explorer)
     (*_, picture), (slider,) = parts(panel, "Image"), parts(panel, "FloatSlider")
     c, d = parts(panel, "BoundedIntText")
     c.value, d.value = 2, 5
-    assert slider.value == pytest.approx(stage.view.t[2, 5].item(), abs=0.01)
+    assert slider.value == pytest.approx(explorer.roll.t[2, 5].item(), abs=0.01)
     before = picture.value
     slider.value = slider.max
     assert picture.value != before
@@ -114,8 +118,8 @@ def test_a_unit_can_be_given_another_value(stage):
     assert picture.value == before
 
 
-def test_w_is_that_of_the_unit_under_the_pointer(stage):
-    panel = latents(stage)
+def test_w_is_that_of_the_unit_under_the_pointer(explorer):
+    panel = latents_panel(explorer)
     (canvas,), (_, maps, frames) = parts(panel, "Canvas"), parts(panel, "Image")
     c, d = parts(panel, "BoundedIntText")
     picked, decoded = maps.value, frames.value
@@ -123,7 +127,7 @@ def test_w_is_that_of_the_unit_under_the_pointer(stage):
     def event(name, x, y):
         canvas._handle_frontend_event(canvas, {"event": name, "x": x, "y": y}, [])
 
-    place = 1 + 5.5 * CELL, LINE + 2.5 * CELL
+    place = 1 + 5.5 * UNIT, LINE + 2.5 * UNIT
     event("mouse_move", *place)
     assert maps.value != picked and frames.value == decoded and (c.value, d.value) == (0, 0)
     event("mouse_out", *place)
@@ -147,27 +151,28 @@ def test_of_many_moves_the_last_is_drawn():
     assert done == [49, 0]
 
 
-def test_what_another_run_cannot_see_is_said(stage, runs):
-    panel = compare(stage)
+def test_what_another_run_cannot_see_is_said(explorer, runs):
+    panel = compare_panel(explorer)
     (second,) = parts(panel, "Dropdown")
     second.value = runs[1]
     said, table, about = (words.value for words in parts(panel, "HTML"))
     assert said == "" and "CapCorr" in table
-    chance = stage.view.scene.capcorr_at_chance()
-    assert 0 < chance < 0.5 and "over the 18 starts of this very sequence" in about
+    chance = explorer.roll.sequence.chance_of_capcorr()
+    assert 0 < chance < 0.5 and "over the 18 starts of this sequence" in about
     assert f"chance is {chance:.2f}" in about
     second.value = runs[2]
     assert "are not one sequence" in parts(panel, "HTML")[0].value
 
 
-def test_both_models_roll_the_same_capsules(stage, runs):
-    panel = compare(stage)
+def test_both_models_roll_the_same_capsules(explorer, runs):
+    panel = compare_panel(explorer)
     parts(panel, "Dropdown")[0].value = runs[1]
-    stage.view = stage.view.moving([0, 2]).at(1.5)
-    other = beside_it(stage.view, runs[1])
-    assert other.capsules == [0, 2] and not torch.equal(other.reel, other.moving(None).reel)
-    both = [stage.view, other]
-    assert shown(panel) == images(seats_beside(both), both)
+    explorer.roll = explorer.roll.with_capsules([0, 2]).at(1.5)
+    other = through_run(explorer.roll, runs[1])
+    assert other.capsules == [0, 2]
+    assert not torch.equal(other.decoded_rolls, other.with_capsules(None).decoded_rolls)
+    both = [explorer.roll, other]
+    assert shown(panel) == images(compared_frames(both), both)
 
 
 def executed_alone_makes_it_again(code, path):
@@ -177,65 +182,67 @@ def executed_alone_makes_it_again(code, path):
     assert path.read_bytes() == content
 
 
-def test_a_digit_of_ones_own_is_saved_with_code_that_makes_it_again(stage, tmp_path):
-    pad, panel = sketch(stage), save(stage, tmp_path)
+def test_a_digit_of_ones_own_is_saved_with_code_that_makes_it_again(explorer, tmp_path):
+    pad, panel = digit_panel(explorer), save_panel(explorer, tmp_path)
     (upload,), (factor,) = parts(pad, "FileUpload"), parts(pad, "Dropdown")
     paper = Image.new("L", (200, 200), 255)
     ImageDraw.Draw(paper).line(SEVEN, 0, 18)
     factor.value = "hue"
     file = {"name": "seven.png", "type": "image/png", "size": 1, "content": memoryview(png(paper))}
     upload.value = [{**file, "last_modified": datetime.now(UTC)}]
-    assert "Every panel above" in parts(pad, "HTML")[1].value and stage.own.factor == "hue"
-    stage.view = stage.view.moving([0, 2]).at(1.5)
+    assert "Every panel above" in parts(pad, "HTML")[1].value and explorer.own.factor == "hue"
+    explorer.roll = explorer.roll.with_capsules([0, 2]).at(1.5)
     parts(panel, "Button")[0].click()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["roll-digit.png", "roll.png"]
-    assert (tmp_path / "roll.png").read_bytes() == png(roll_view(stage.view), 9)
-    executed_alone_makes_it_again(snippet(stage, tmp_path, "roll.png"), tmp_path / "roll.png")
+    assert (tmp_path / "roll.png").read_bytes() == png(roll_picture(explorer.roll), 9)
+    executed_alone_makes_it_again(snippet(explorer, tmp_path, "roll.png"), tmp_path / "roll.png")
     with pytest.raises(ValueError, match=r"has .* pixels, but a digit has 28 × 28"):
-        animate_own_digit(stage.run, tmp_path / "roll.png", "hue")
-    stage.choose(stage.run, 1, "rotation")
-    assert stage.own is None and "reel(run, [1]" in snippet(stage, tmp_path, "roll.png")
+        animate_own_digit(explorer.run, tmp_path / "roll.png", "hue")
+    explorer.choose(explorer.run, 1, "rotation")
+    assert explorer.own is None and "animate(run, [1]" in snippet(explorer, tmp_path, "roll.png")
 
 
-@pytest.mark.parametrize("panel, where", [(roll, 1), (latents, 0), (compare, 0)])
-def test_an_error_nobody_thought_of_is_said_and_its_traceback_kept(panel, where, stage, monkeypatch, caplog):
-    widget = panel(stage)
+@pytest.mark.parametrize("panel, where", [(roll_panel, 1), (latents_panel, 0), (compare_panel, 0)])
+def test_an_error_nobody_thought_of_is_said_and_its_traceback_kept(
+    panel, where, explorer, monkeypatch, caplog
+):
+    widget = panel(explorer)
 
     def broken(*_):
         raise RuntimeError("planted < here\nand more")
 
     with monkeypatch.context() as planted:
-        planted.setattr(EncodedSequence, "frame_at", broken)
-        stage.view = stage.view.at(1.5)
+        planted.setattr(RollState, "frame", property(broken))
+        explorer.roll = explorer.roll.at(1.5)
     said = parts(widget, "HTML")[where].value
     assert said.startswith('<b role="alert">RuntimeError: planted &lt; here. This is a fault of the program;')
     assert "in broken" in caplog.text and "Traceback" in caplog.text
-    stage.view = stage.view.at(1.75)
+    explorer.roll = explorer.roll.at(1.75)
     assert parts(widget, "HTML")[where].value == ""
 
 
-def test_what_is_saved_comes_with_code_that_makes_it_again(stage, tmp_path):
-    panel = save(stage, tmp_path)
-    stage.view = stage.view.moving([0, 2]).at(1.5)
+def test_what_is_saved_comes_with_code_that_makes_it_again(explorer, tmp_path):
+    panel = save_panel(explorer, tmp_path)
+    explorer.roll = explorer.roll.with_capsules([0, 2]).at(1.5)
     parts(panel, "Button")[0].click()
-    assert (tmp_path / "roll.png").read_bytes() == png(roll_view(stage.view), 9)
-    executed_alone_makes_it_again(snippet(stage, tmp_path, "roll.png"), tmp_path / "roll.png")
+    assert (tmp_path / "roll.png").read_bytes() == png(roll_picture(explorer.roll), 9)
+    executed_alone_makes_it_again(snippet(explorer, tmp_path, "roll.png"), tmp_path / "roll.png")
     parts(panel, "Text")[0].value = "../roll"
     parts(panel, "Button")[0].click()
     assert "is not the name of a file" in parts(panel, "HTML")[0].value
-    assert set(latency(stage)) == {"median", "slowest"}
+    assert set(latency(explorer)) == {"median", "slowest"}
 
 
 def test_the_best_run_is_opened_and_none_is_said(runs):
     folder = runs[0].folder.parent
-    assert open_explorer([], "smoke", runs=str(folder)).run.folder == rollable(stored_runs(folder))[0].folder
+    assert open_explorer([], "smoke", runs=str(folder)).run.folder == rank_runs(stored_runs(folder))[0].folder
     with pytest.raises(ValueError, match="no run of sequences"):
         ExplorerState([])
 
 
 def test_a_drawing_becomes_a_digit_whatever_its_place_and_paper():
-    digit = as_digit(drawn([SEVEN]))
-    moved = as_digit(drawn([[(x + 30, y - 20) for x, y in SEVEN]]))
+    digit = as_digit(draw_strokes([SEVEN]))
+    moved = as_digit(draw_strokes([[(x + 30, y - 20) for x, y in SEVEN]]))
     assert (digit.int() - moved.int()).abs().max() <= 40 and digit.shape == (28, 28)
     weight = digit.double() / digit.sum()
     for axis in (0, 1):
@@ -244,11 +251,11 @@ def test_a_drawing_becomes_a_digit_whatever_its_place_and_paper():
     ImageDraw.Draw(paper).line(SEVEN, 0, 18)
     assert as_digit(paper).double().mean().item() == pytest.approx(digit.double().mean().item(), rel=0.2)
     with pytest.raises(ValueError, match="the picture is empty"):
-        as_digit(drawn([]))
+        as_digit(draw_strokes([]))
 
 
 def test_a_digit_of_ones_own_walks_through_the_transformation(runs):
-    digit = as_digit(drawn([SEVEN]))
+    digit = as_digit(draw_strokes([SEVEN]))
     scene = encode_own_digit(runs[0], OwnDigit(digit, "rotation"))
     assert ((scene.frames[0, 0] > 0.5) == (digit > 127)).float().mean() > 0.98  # it is drawn at scale 0.99
     assert scene.batch.factors[0, :, 0].tolist() == list(range(18))

@@ -11,31 +11,30 @@ from tvae_core.cli import main
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.explorer.export import FORMATS, Animation, export, page, save_page
 from tvae_core.explorer.pictures import (
-    cards,
-    film_of,
+    animation_picture,
+    compared_frames,
     latent_frames,
     latent_maps,
-    place,
-    roll_view,
-    seats_beside,
+    roll_picture,
+    timeline_of,
 )
-from tvae_core.explorer.pixels import pixels, sheet, signed, stage
-from tvae_core.explorer.scene import RollState, look
+from tvae_core.explorer.pixels import frame_grid, side_by_side, signed
+from tvae_core.explorer.scene import encode_sequence
 from tvae_core.validation import parse_numbers
 
 EXP = EXPERIMENTS["tvae_Lpartial_mnist"].at_scale("smoke")
 
 
 @pytest.fixture(scope="module")
-def views():
+def rolls():
     model, sequences = EXP.build_model(0).eval(), EXP.build_sequences("test", 0)
-    scenes = [look(EXP, model, sequences.sequence(torch.tensor([i]), i), f"turn {i}") for i in (0, 1)]
-    return [RollState(scene, scene.reel()) for scene in scenes]
+    batches = [sequences.sequence(torch.tensor([i]), i) for i in (0, 1)]
+    return [encode_sequence(EXP, model, batch, f"turn {i}").roll() for i, batch in enumerate(batches)]
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_every_format_is_written_whole_and_reads_back(views, suffix, tmp_path):
-    path = export(Animation("two & two", views), tmp_path / f"roll{suffix}", 2.25)
+def test_every_format_is_written_whole_and_reads_back(rolls, suffix, tmp_path):
+    path = export(Animation("two & two", rolls), tmp_path / f"roll{suffix}", 2.25)
     assert [file.name for file in tmp_path.iterdir()] == [f"roll{suffix}"]
     content = path.read_bytes()
     if suffix in (".gif", ".png"):
@@ -44,33 +43,35 @@ def test_every_format_is_written_whole_and_reads_back(views, suffix, tmp_path):
     if suffix == ".mp4":
         assert content[4:8] == b"ftyp"
     else:
-        assert export(Animation("two & two", views), tmp_path / f"roll{suffix}", 2.25).read_bytes() == content
+        assert export(Animation("two & two", rolls), tmp_path / f"roll{suffix}", 2.25).read_bytes() == content
 
 
-def test_an_animation_keeps_the_colours_of_all_its_frames(views, tmp_path):
-    path = export(Animation("two & two", views), tmp_path / "roll.gif")
-    steps = len(views[0].scene.shifts)
+def test_an_animation_keeps_the_colours_of_all_its_frames(rolls, tmp_path):
+    path = export(Animation("two & two", rolls), tmp_path / "roll.gif")
+    steps = len(rolls[0].sequence.shifts)
     with Image.open(path) as image:
         for step in range(0, steps, 6):
             image.seek(step)
-            shown, true = (np.asarray(i.convert("RGB"), dtype=int) for i in (image, cards(views, step)))
+            shown, true = (
+                np.asarray(i.convert("RGB"), dtype=int) for i in (image, animation_picture(rolls, step))
+            )
             inside = true.max(2) - true.min(2) > 60  # coloured pixels
             assert np.abs(shown - true)[inside].mean() < 20
 
 
-def test_a_page_holds_all_it_shows(views, tmp_path):
-    text = page([Animation("two & two", views)], "Rolls")
+def test_a_page_holds_all_it_shows(rolls, tmp_path):
+    text = page([Animation("two & two", rolls)], "Rolls")
     assert "two &amp; two" in text and text.count("data:image/png;base64,") == 4
     assert "http" not in text.replace("http-equiv", "") and len(text) < 10e6
-    save_page([Animation("two & two", views)], tmp_path, "fig", "Rolls")
+    save_page([Animation("two & two", rolls)], tmp_path, "fig", "Rolls")
     assert (tmp_path / "fig.html").read_text(encoding="utf-8") == text
 
 
-def test_another_suffix_is_refused(views, tmp_path):
+def test_another_suffix_is_refused(rolls, tmp_path):
     with pytest.raises(ValueError, match=r"suffix '\.gf' is not one of \.html, .*; did you mean '\.gif'"):
-        export(Animation("", views), tmp_path / "roll.gf")
+        export(Animation("", rolls), tmp_path / "roll.gf")
     with pytest.raises(ValueError, match=r"roll 0\.1 is not one of"):
-        export(Animation("", views), tmp_path / "roll.png", 0.1)
+        export(Animation("", rolls), tmp_path / "roll.png", 0.1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -96,40 +97,42 @@ def test_lists_of_numbers():
             parse_numbers(wrong, "capsules")
 
 
-def test_a_sheet_is_its_frames_side_by_side(views):
-    frames = views[0].scene.frames
-    whole = np.asarray(sheet(frames))
-    assert whole.shape == (28, 28 * 18, 3)
-    assert np.array_equal(whole[:, 28 * 5 : 28 * 6], pixels(frames[5]))
-    assert np.array_equal(pixels(frames[5], 3)[::3, ::3], pixels(frames[5]))
+def test_a_grid_is_its_frames_pixel_by_pixel(rolls):
+    frames = rolls[0].sequence.frames
+    fifth = (frames[5] * 255).round().byte().permute(1, 2, 0).numpy()
+    whole = np.asarray(frame_grid(frames, 18))
+    assert whole.shape == (28, 28 * 18, 3) and np.array_equal(whole[:, 28 * 5 : 28 * 6], fifth)
+    large = np.asarray(frame_grid(frames, 9, zoom=3, gap=2))
+    assert large.shape == (2 + 2 * 86, 2 + 9 * 86, 3) and (large[:2] == 255).all()
+    assert np.array_equal(large[2 : 2 + 84 : 3, 2 + 5 * 86 : 5 * 86 + 86 : 3], fifth)
 
 
-def test_pictures_change_with_the_roll_and_keep_their_size(views):
-    for draw in (roll_view, lambda v: stage(seats_beside([v, views[1].at(v.shift)]))):
-        first, again, moved = (draw(views[0].at(shift)) for shift in (0.0, 0.0, 2.25))
+def test_pictures_change_with_the_roll_and_keep_their_size(rolls):
+    for draw in (roll_picture, lambda r: side_by_side(compared_frames([r, rolls[1].at(r.shift)]))):
+        first, again, moved = (draw(rolls[0].at(shift)) for shift in (0.0, 0.0, 2.25))
         assert first.tobytes() == again.tobytes() != moved.tobytes() and first.size == moved.size
-    assert cards(views, 0).size == cards(views, 71).size
+    assert animation_picture(rolls, 0).size == animation_picture(rolls, 71).size
 
 
-def test_a_film_is_drawn_once_and_its_playhead_moves(views):
-    film, at = film_of(views[:1]), place(views[0].at(2.25))
-    assert film_of([views[0].at(2.25)]) is film and film_of(views) is not film
-    assert film_of([views[0].moving([0])]) is not film
-    glass = film.playhead(at).convert("RGBA")
-    whole = Image.alpha_composite(film.still.convert("RGBA"), glass).convert("RGB")
-    assert whole.tobytes() == film.at(at).tobytes() != film.still.tobytes()
-    assert film.playhead(at + 0.25).tobytes() != film.playhead(at).tobytes()
+def test_a_timeline_is_drawn_once_and_its_playhead_moves(rolls):
+    timeline, at = timeline_of(rolls[:1]), rolls[0].at(2.25).position
+    assert timeline_of([rolls[0].at(2.25)]) is timeline and timeline_of(rolls) is not timeline
+    assert timeline_of([rolls[0].with_capsules([0])]) is not timeline
+    playhead = timeline.playhead(at).convert("RGBA")
+    whole = Image.alpha_composite(timeline.still.convert("RGBA"), playhead).convert("RGB")
+    assert whole.tobytes() == timeline.at(at).tobytes() != timeline.still.tobytes()
+    assert timeline.playhead(at + 0.25).tobytes() != timeline.playhead(at).tobytes()
 
 
-def test_the_maps_show_the_picked_unit(views):
-    view = views[0].at(2.0)
-    maps = latent_maps(view, view.t, (3, 7))
-    assert [chart.picked for chart in maps] == [(3, 7), (3, 7), (3, 7), (view.frame, 7)]
-    assert torch.equal(maps[2].values, view.scene.v[view.frame])
-    edited = view.t.clone()
+def test_the_maps_show_the_picked_unit(rolls):
+    roll = rolls[0].at(2.0)
+    maps = latent_maps(roll, roll.t, (3, 7))
+    assert [chart.picked for chart in maps] == [(3, 7), (3, 7), (3, 7), (roll.frame, 7)]
+    assert torch.equal(maps[2].values, roll.sequence.v[roll.frame])
+    edited = roll.t.clone()
     edited[3, 7] += 5
-    assert latent_frames(view, edited).tobytes() != latent_frames(view).tobytes()
-    assert latent_frames(view, view.t).tobytes() == latent_frames(view).tobytes()
+    assert latent_frames(roll, edited).tobytes() != latent_frames(roll).tobytes()
+    assert latent_frames(roll, roll.t).tobytes() == latent_frames(roll).tobytes()
 
 
 def test_rolls_are_written_with_a_real_minus():

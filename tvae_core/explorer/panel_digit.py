@@ -1,4 +1,4 @@
-"""A digit of one's own: drawn or uploaded, made like those of MNIST, and turned into a sequence."""
+"""The panel for your own digit: drawn or uploaded, made like those of MNIST, and turned into a sequence."""
 
 import io
 
@@ -11,16 +11,16 @@ from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
 from tvae_core.explorer.scene import OwnDigit
-from tvae_core.explorer.state import ROW, ExplorerState, sentence
+from tvae_core.explorer.state import WRAPPED, ExplorerState, show_errors
 
-PAD, PEN = 224, 18  # pixels: side of the drawing, width of its line
+SIDE, PEN = 224, 18  # pixels: side of the drawing, width of its line
 
 Stroke = list[tuple[float, float]]
 
 
-def drawn(strokes: list[Stroke]) -> Image.Image:
-    """Lines of the pen, white on black."""
-    picture = Image.new("L", (PAD, PAD))
+def draw_strokes(strokes: list[Stroke]) -> Image.Image:
+    """Draw the lines of the pen, white on black."""
+    picture = Image.new("L", (SIDE, SIDE))
     draw = ImageDraw.Draw(picture)
     for stroke in strokes:
         draw.line(stroke, 255, PEN, joint="curve")
@@ -30,9 +30,9 @@ def drawn(strokes: list[Stroke]) -> Image.Image:
 
 
 def as_digit(picture: Image.Image) -> UInt8[Tensor, "28 28"]:
-    """A picture as MNIST has its digits: white on black, 20 pixels at most, centred by mass in 28 × 28.
+    """Make a digit like MNIST's: white on black, 20 pixels at most, centred by mass in 28 × 28.
 
-    One that is light at its border is taken for ink on paper and inverted. ValueError for an empty one.
+    A picture that is light at its border is inverted: ink on paper. Raises ValueError for an empty one.
     """
     grey = ImageOps.autocontrast(picture.convert("L"))
     pixels = np.asarray(grey)
@@ -53,33 +53,33 @@ def as_digit(picture: Image.Image) -> UInt8[Tensor, "28 28"]:
     return torch.from_numpy(np.array(sheet))
 
 
-class _Pad:
-    """The widgets of `sketch`."""
+class _Digit:
+    """The widgets of `digit_panel`."""
 
-    def __init__(self, stage: ExplorerState):
-        self.stage, self.strokes, self.down = stage, [], False
-        self.canvas = Canvas(width=PAD, height=PAD)
-        self.canvas.add_class("tvae-sketch")
+    def __init__(self, explorer: ExplorerState):
+        self.explorer, self.strokes, self.down = explorer, [], False
+        self.canvas = Canvas(width=SIDE, height=SIDE)
+        self.canvas.add_class("tvae-drawing")
         self.factor = widgets.Dropdown(options=("rotation", "hue", "scale"), description="Transform")
         self.roll_it = widgets.Button(description="Roll it", button_style="primary")
         self.clear = widgets.Button(description="Clear")
         self.upload = widgets.FileUpload(accept="image/*", description="Upload image")
         self.words, self.problem = widgets.HTML(), widgets.HTML()
-        told = sentence(self.problem)
-        self.canvas.on_client_ready(told(self.wipe))  # what is drawn before somebody looks is lost
-        self.canvas.on_mouse_down(told(self.start))
-        self.canvas.on_mouse_move(told(self.move))
-        self.canvas.on_mouse_up(told(self.stop))
-        self.canvas.on_mouse_out(told(self.stop))
-        self.clear.on_click(told(self.wipe))
-        self.roll_it.on_click(told(self.take_drawing))
-        self.upload.observe(told(self.take_upload), "value")
+        shown = show_errors(self.problem)
+        self.canvas.on_client_ready(shown(self.wipe))  # a front end that comes late has seen no drawing
+        self.canvas.on_mouse_down(shown(self.start))
+        self.canvas.on_mouse_move(shown(self.move))
+        self.canvas.on_mouse_up(shown(self.stop))
+        self.canvas.on_mouse_out(shown(self.stop))
+        self.clear.on_click(shown(self.wipe))
+        self.roll_it.on_click(shown(self.take_drawing))
+        self.upload.observe(shown(self.take_upload), "value")
 
     def wipe(self, button: object = None) -> None:
         self.strokes.clear()
         self.words.value = ""
         self.canvas.fill_style = "black"
-        self.canvas.fill_rect(0, 0, PAD, PAD)
+        self.canvas.fill_rect(0, 0, SIDE, SIDE)
 
     def start(self, x: float, y: float) -> None:
         self.down = True
@@ -97,7 +97,7 @@ class _Pad:
         self.down = False
 
     def take_drawing(self, button: object) -> None:
-        self.show(drawn(self.strokes))
+        self.show(draw_strokes(self.strokes))
 
     def take_upload(self, change: dict) -> None:
         for file in self.upload.value[:1]:
@@ -105,13 +105,13 @@ class _Pad:
 
     def show(self, picture: Image.Image) -> None:
         self.words.value = ""
-        self.stage.show(OwnDigit(as_digit(picture), self.factor.value))
+        self.explorer.show(OwnDigit(as_digit(picture), self.factor.value))
         self.words.value = "Every panel above shows it now."
 
 
-def sketch(stage: ExplorerState) -> widgets.Widget:
-    """Draw with the mouse or upload an image; `Roll it` puts its sequence on the stage."""
-    pad = _Pad(stage)
-    buttons = widgets.HBox([pad.roll_it, pad.clear])
-    controls = widgets.VBox([pad.factor, buttons, pad.upload, pad.problem, pad.words])
-    return widgets.HBox([pad.canvas, controls], layout=ROW)
+def digit_panel(explorer: ExplorerState) -> widgets.Widget:
+    """Draw a digit with the mouse or upload an image; all panels then show its sequence."""
+    panel = _Digit(explorer)
+    buttons = widgets.HBox([panel.roll_it, panel.clear])
+    controls = widgets.VBox([panel.factor, buttons, panel.upload, panel.problem, panel.words])
+    return widgets.HBox([panel.canvas, controls], layout=WRAPPED)

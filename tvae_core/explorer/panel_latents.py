@@ -1,4 +1,4 @@
-"""The Latents panel: t, u², v and W of a picked unit, and what another value does to the frame."""
+"""The panel of latents: t, u², v and W of a picked unit, and the frame when the unit has another value."""
 
 import time
 
@@ -6,96 +6,106 @@ import ipywidgets as widgets
 from ipycanvas import Canvas
 
 from tvae_core.explorer.pictures import Unit, latent_frames, latent_maps
-from tvae_core.explorer.pixels import LINE, beside, heat, png
-from tvae_core.explorer.state import FITTING, ROW, WIDE, Debounce, ExplorerState, _drawn_in, over, sentence
+from tvae_core.explorer.pixels import LINE, draw_map, png, row
+from tvae_core.explorer.state import (
+    FITTING,
+    WIDE,
+    WRAPPED,
+    Debounce,
+    ExplorerState,
+    drawn_in,
+    overlay,
+    show_errors,
+)
 
-CELL = 14  # pixels of a unit in the maps
+UNIT = 14  # pixels: the side of a unit in the maps
 
 
 class _Latents:
-    """The widgets of `latents`."""
+    """The widgets of `latents_panel`."""
 
-    def __init__(self, stage: ExplorerState):
-        self.stage, self.fitting = stage, False
-        self.mapped: tuple = ()  # what the maps beside t were drawn for
-        self.under: Unit | None = None  # the pointer
-        self.soon = Debounce(0.03)
+    def __init__(self, explorer: ExplorerState):
+        self.explorer, self.fitting = explorer, False
+        self.drawn: tuple = ()  # what the maps beside t show now
+        self.pointed: Unit | None = None  # the unit under the pointer
+        self.debounce = Debounce(0.03)
         self.c, self.d = (
             widgets.BoundedIntText(0, min=0, max=1, description=name) for name in ("Capsule", "Unit")
         )
         self.value = widgets.FloatSlider(step=0.05, description="its t", readout_format=".2f", layout=WIDE)
         self.reset = widgets.Button(description="as it was")
-        self.t, self.canvas = widgets.Image(), Canvas(width=10, height=10)  # the canvas feels the pointer
-        self.maps = widgets.Image(layout=FITTING)
-        self.frames = widgets.Image(layout=FITTING)
+        self.t, self.canvas = widgets.Image(), Canvas(width=10, height=10)  # the canvas hears the pointer
+        self.maps, self.frames = widgets.Image(layout=FITTING), widgets.Image(layout=FITTING)
         self.words, self.problem = widgets.HTML(), widgets.HTML()
-        self.told = sentence(self.problem)
-        self.frames.add_class("tvae-latents")
-        self.maps.add_class("tvae-maps")
-        self.t.add_class("tvae-t")
-        self.canvas.add_class("tvae-units")
-        self.renew(None)
-        again = self.told(self.renew)
-        stage.observe(again, "view")
-        self.c.observe(again, "value")
-        self.d.observe(again, "value")
-        self.value.observe(self.told(self.draw), "value")
-        self.reset.on_click(again)
-        self.canvas.on_mouse_down(self.told(self.click))
-        self.canvas.on_mouse_move(self.told(self.hover))
-        self.canvas.on_mouse_out(self.told(lambda *_: self.hover(-1.0, -1.0)))
+        for widget, name in ((self.frames, "latents"), (self.maps, "maps"), (self.canvas, "units")):
+            widget.add_class(f"tvae-{name}")
+        self.shown = show_errors(self.problem)
+        self.fit_controls()
+        fit = self.shown(self.fit_controls)
+        explorer.observe(fit, "roll")
+        self.c.observe(fit, "value")
+        self.d.observe(fit, "value")
+        self.reset.on_click(fit)
+        self.value.observe(self.shown(self.draw), "value")
+        self.canvas.on_mouse_down(self.shown(self.click))
+        self.canvas.on_mouse_move(self.shown(self.point))
+        self.canvas.on_mouse_out(self.shown(lambda *_: self.point(-1.0, -1.0)))
 
-    def renew(self, change: object) -> None:
-        """The controls as the roll and the picked unit need them; nothing is changed by hand."""
-        t, (low, high) = self.stage.view.t, self.stage.view.scene.range_of_t
+    def fit_controls(self, change: object = None) -> None:
+        """Set the limits and the value that the roll and the picked unit need."""
+        t, (low, high) = self.explorer.roll.t, self.explorer.roll.sequence.range_of_t
         least, most = min(low - (high - low), 0.0), max(high + (high - low), 0.0)
         self.fitting = True
         self.c.max, self.d.max = t.shape[0] - 1, t.shape[1] - 1
-        with self.value.hold_sync():  # the front end sees where the slider ends up, not the way there
+        with self.value.hold_sync():  # the front end receives the last value only
             if (self.value.min, self.value.max) != (least, most):
-                self.value.value = 0.0  # which is between the ends of every scene
+                self.value.value = 0.0  # within the limits of every sequence
                 self.value.min, self.value.max = least, most
             self.value.value = t[self.c.value, self.d.value].item()
         self.fitting = False
-        self.draw(change)
+        self.draw()
 
-    def draw(self, change: object) -> None:
+    def draw(self, change: object = None) -> None:
         if self.fitting:
             return
         started = time.perf_counter()
-        view, unit = self.stage.view, (self.c.value, self.d.value)
-        t = view.t
-        edited, by_hand = t.clone(), abs(self.value.value - t[unit].item()) > self.value.step / 2
-        if by_hand:
+        roll, unit = self.explorer.roll, (self.c.value, self.d.value)
+        t = roll.t
+        edited, changed = t.clone(), abs(self.value.value - t[unit].item()) > self.value.step / 2
+        if changed:
             edited[unit] = self.value.value
-        first, *others = latent_maps(view, edited, unit, self.under)
-        moving = heat(first, CELL)
-        self.canvas.width, self.canvas.height = moving.size
-        self.t.value = png(moving)
-        if self.mapped != (mapped := (view.scene, view.frame, unit, self.under)):
-            self.maps.value = png(beside(*(heat(chart, CELL) for chart in others))) if others else b""
-            self.mapped = mapped
-        self.frames.value = png(latent_frames(view, edited if by_hand else None))
+        first, *others = latent_maps(roll, edited, unit, self.pointed)
+        map_of_t = draw_map(first, UNIT)
+        self.canvas.width, self.canvas.height = map_of_t.size
+        self.t.value = png(map_of_t)
+        if self.drawn != (now := (roll.sequence, roll.frame, unit, self.pointed)):
+            self.maps.value = png(row(*(draw_map(chart, UNIT) for chart in others))) if others else b""
+            self.drawn = now
+        self.frames.value = png(latent_frames(roll, edited if changed else None))
         said = f"Capsule {unit[0]}, unit {unit[1]}: t = {edited[unit]:.2f}, as rolled {t[unit]:.2f}."
-        self.words.value = f"{said} {_drawn_in(started)}"
+        self.words.value = f"{said} {drawn_in(started)}"
 
     def unit_at(self, x: float, y: float) -> Unit | None:
-        row, column = int((y - LINE) // CELL), int((x - 1) // CELL)
-        return (row, column) if 0 <= row <= self.c.max and 0 <= column <= self.d.max else None
+        c, d = int((y - LINE) // UNIT), int((x - 1) // UNIT)
+        return (c, d) if 0 <= c <= self.c.max and 0 <= d <= self.d.max else None
 
     def click(self, x: float, y: float) -> None:
         if (unit := self.unit_at(x, y)) is not None:
             self.c.value, self.d.value = unit
 
-    def hover(self, x: float, y: float) -> None:
-        before, self.under = self.under, self.unit_at(x, y)
-        if self.under != before:
-            self.soon.call(lambda: self.told(self.draw)(None))
+    def point(self, x: float, y: float) -> None:
+        before, self.pointed = self.pointed, self.unit_at(x, y)
+        if self.pointed != before:
+            self.debounce.call(self.shown(self.draw))
 
 
-def latents(stage: ExplorerState) -> widgets.Widget:
-    """The map of t with a unit picked (click, or type), u², v and W beside it, and what the unit does."""
-    own = _Latents(stage)
-    rows = [[own.c, own.d], [own.value, own.reset], [over(own.t, own.canvas), own.maps]]
-    shown = [own.problem, own.frames, own.words]
-    return widgets.VBox([*(widgets.HBox(row, layout=ROW) for row in rows), *shown])
+def latents_panel(explorer: ExplorerState) -> widgets.Widget:
+    """Pick a unit in the map of t (click, or type), see u², v and W beside it, and give it another value."""
+    panel = _Latents(explorer)
+    rows = [
+        [panel.c, panel.d],
+        [panel.value, panel.reset],
+        [overlay(panel.t, panel.canvas), panel.maps],
+    ]
+    lines = [widgets.HBox(row, layout=WRAPPED) for row in rows]
+    return widgets.VBox([*lines, panel.problem, panel.frames, panel.words])

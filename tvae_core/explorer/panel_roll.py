@@ -1,101 +1,108 @@
-"""The explorer's widgets: every panel shows one Stage, and a change of it is drawn at once.
+"""The panels that choose a sequence and roll its capsules.
 
-Encoding and decoding happen when a scene or the rolling capsules change; moving the roll picks a frame that
-is there already. The front end sends no new value of a slider before the last one is answered, and then the
-newest, so nothing queues up.
+Encoding and decoding happen when the sequence or the rolling capsules change; a new roll only picks a frame
+that is decoded already. The front end sends the next value of a slider when the last one is drawn, so
+nothing queues up.
 """
 
 import time
 
 import ipywidgets as widgets
 
-from tvae_core.explorer.pictures import film_of, place, seats
+from tvae_core.explorer.pictures import roll_frames, timeline_of
 from tvae_core.explorer.scene import STEPS, factors_of
-from tvae_core.explorer.state import ROW, WIDE, ExplorerState, FrameDisplay, _drawn_in, sentence
+from tvae_core.explorer.state import (
+    WIDE,
+    WRAPPED,
+    ExplorerState,
+    FrameDisplay,
+    drawn_in,
+    show_errors,
+)
 from tvae_core.validation import parse_numbers
 
 
-def choose(stage: ExplorerState) -> widgets.Widget:
-    """Which run, which transformation, which image of the test split."""
-    runs = widgets.Dropdown(options=[(str(run), run) for run in stage.runs], description="Run", layout=WIDE)
-    factor = widgets.Dropdown(options=factors_of(stage.run), description="Transform", layout=WIDE)
+def choose_panel(explorer: ExplorerState) -> widgets.Widget:
+    """Choose the run, the transformation and the image of the test split."""
+    named = [(str(run), run) for run in explorer.runs]
+    run = widgets.Dropdown(options=named, description="Run", layout=WIDE)
+    factor = widgets.Dropdown(options=factors_of(explorer.run), description="Transform", layout=WIDE)
     image = widgets.BoundedIntText(0, min=0, max=10**6, description="Test image", layout=WIDE)
-    words = widgets.HTML()
+    problem = widgets.HTML()
 
-    @sentence(words)
-    def take(change) -> None:
-        names = factors_of(runs.value)
+    @show_errors(problem)
+    def choose(change) -> None:
+        names = factors_of(run.value)
         if factor.options != names:
-            factor.unobserve(take, "value")
+            factor.unobserve(choose, "value")
             factor.options = names
-            factor.observe(take, "value")
-        stage.choose(runs.value, image.value, factor.value)
+            factor.observe(choose, "value")
+        explorer.choose(run.value, image.value, factor.value)
 
-    for control in (runs, factor, image):
-        control.observe(take, "value")
-    return widgets.VBox([runs, factor, image, words])
+    for control in (run, factor, image):
+        control.observe(choose, "value")
+    return widgets.VBox([run, factor, image, problem])
 
 
 class _Roll:
-    """The widgets of `roll`."""
+    """The widgets of `roll_panel`."""
 
-    def __init__(self, stage: ExplorerState):
-        self.stage = stage
+    def __init__(self, explorer: ExplorerState):
+        self.explorer = explorer
         self.slider = widgets.FloatSlider(
             step=1 / STEPS, description="Roll δ", readout_format="+.2f", layout=WIDE
         )
         self.play = widgets.Play(interval=120, repeat=True, show_repeat=False, description="Play")
         self.capsules = widgets.Text("all", description="Capsules", continuous_update=False, layout=WIDE)
-        self.screen, self.words, self.problem = FrameDisplay("roll"), widgets.HTML(), widgets.HTML()
-        self.fit()
-        self.draw(None)
-        told = sentence(self.problem)
-        stage.observe(told(self.follow), "view")
-        self.slider.observe(told(self.move), "value")
-        self.play.observe(told(self.step), "value")
-        self.capsules.observe(told(self.pick), "value")
+        self.display, self.words, self.problem = FrameDisplay("roll"), widgets.HTML(), widgets.HTML()
+        self.fit_controls()
+        self.draw()
+        shown = show_errors(self.problem)
+        explorer.observe(shown(self.follow), "roll")
+        self.slider.observe(shown(self.move), "value")
+        self.play.observe(shown(self.step), "value")
+        self.capsules.observe(shown(self.pick), "value")
 
-    def fit(self) -> None:
-        """The controls as a new scene needs them."""
-        first, *_, last = self.stage.view.scene.shifts
-        self.slider.value = 0.0  # which is between the ends of every scene
+    def fit_controls(self) -> None:
+        """Set the limits and values that a new sequence needs."""
+        first, *_, last = self.explorer.roll.sequence.shifts
+        self.slider.value = 0.0  # within the limits of every sequence
         self.slider.min, self.slider.max = first, last
         self.play.max, self.play.value = round((last - first) * STEPS), round(-first * STEPS)
         self.capsules.value = "all"
 
     def follow(self, change: dict) -> None:
-        if change["old"].scene is not change["new"].scene:
-            self.fit()
-        self.draw(change)
+        if change["old"].sequence is not change["new"].sequence:
+            self.fit_controls()
+        self.draw()
 
-    def draw(self, change: dict | None) -> None:
+    def draw(self) -> None:
         started = time.perf_counter()
-        view = self.stage.view
-        shown = seats(view)
-        self.screen.show(shown, film_of([view]), place(view))
-        said = "; ".join(seat.caption for seat in shown)
-        self.words.value = f"{said}. {_drawn_in(started)}"
+        roll = self.explorer.roll
+        frames = roll_frames(roll)
+        self.display.show(frames, timeline_of([roll]), roll.position)
+        captions = "; ".join(frame.caption for frame in frames)
+        self.words.value = f"{captions}. {drawn_in(started)}"
 
     def move(self, change: dict) -> None:
         shift = round(self.slider.value * STEPS) / STEPS
-        if shift != self.stage.view.shift:
-            self.stage.view = self.stage.view.at(shift)
-        self.play.value = self.stage.view.scene.shifts.index(shift)
+        if shift != self.explorer.roll.shift:
+            self.explorer.roll = self.explorer.roll.at(shift)
+        self.play.value = self.explorer.roll.sequence.shifts.index(shift)
 
     def step(self, change: dict) -> None:
-        self.slider.value = self.stage.view.scene.shifts[self.play.value]
+        self.slider.value = self.explorer.roll.sequence.shifts[self.play.value]
 
     def pick(self, change: dict) -> None:
         everyone = self.capsules.value.strip() in ("", "all")
         chosen = None if everyone else parse_numbers(self.capsules.value, "capsules")
-        self.stage.view = self.stage.view.moving(chosen)
+        self.explorer.roll = self.explorer.roll.with_capsules(chosen)
 
 
-def roll(stage: ExplorerState) -> widgets.Widget:
-    """The sequence, its reconstruction and its rolls; a slider and Play; which capsules roll."""
-    own = _Roll(stage)
+def roll_panel(explorer: ExplorerState) -> widgets.Widget:
+    """Roll the capsules, all or some, by a slider or Play; show the input, its reconstruction, the roll."""
+    panel = _Roll(explorer)
     hint = widgets.HTML("all, or such as 0, 3-5")
-    rows = [own.slider, own.play], [own.capsules, hint]
-    return widgets.VBox(
-        [*(widgets.HBox(row, layout=ROW) for row in rows), own.problem, own.screen.widget, own.words]
-    )
+    rows = [panel.slider, panel.play], [panel.capsules, hint]
+    lines = [widgets.HBox(row, layout=WRAPPED) for row in rows]
+    return widgets.VBox([*lines, panel.problem, panel.display.widget, panel.words])

@@ -1,60 +1,61 @@
-"""The Save panel: write a picture, an animation, a film or a page, and the code that makes it again."""
+"""The panel that saves the roll as a picture, an animation, a film or a page, and shows code for it."""
 
 import html
 from pathlib import Path
 
 import ipywidgets as widgets
 
-from tvae_core.explorer.export import FORMATS, Animation, export, save_own
-from tvae_core.explorer.state import ROW, ExplorerState, sentence
+from tvae_core.explorer.export import FORMATS, Animation, export, save_own_digit
+from tvae_core.explorer.state import WRAPPED, ExplorerState, show_errors
 from tvae_core.files import FIGURES, RUNS
 
 
-def snippet(stage: ExplorerState, folder: Path, name: str) -> str:
-    """Code that makes the same file again; a digit of one's own is read from where save_own put it."""
-    seen, run = stage.view, stage.run
-    capsules = None if seen.capsules is None else list(seen.capsules)
+def snippet(explorer: ExplorerState, folder: Path, file: str) -> str:
+    """Return code that writes the same file again; your own digit is read from the file saved beside it."""
+    roll, run = explorer.roll, explorer.run
+    capsules = None if roll.capsules is None else list(roll.capsules)
     elsewhere = "" if run.folder.parent == RUNS else f', runs="{run.folder.parent.as_posix()}"'
-    if stage.own:
-        one = f'animate_own_digit(run, folder / "{own_file(name)}", "{stage.factor}", {capsules})'
+    if explorer.own:
+        animation = f'animate_own_digit(run, folder / "{digit_file(file)}", "{explorer.factor}", {capsules})'
     else:
-        one = f'reel(run, [{stage.image}], "{stage.factor}", {capsules})'
+        animation = f'animate(run, [{explorer.image}], "{explorer.factor}", {capsules})'
     return "\n".join(
         [
             "from pathlib import Path",
-            f"from tvae_core.explorer.export import export, {one.partition('(')[0]}",
-            "from tvae_core.training.trainer import fit",
+            "from tvae_core import fit",
             "from tvae_core.experiments import read_experiment",
+            f"from tvae_core.explorer.export import export, {animation.partition('(')[0]}",
             f'folder = Path("{folder.as_posix()}")',
             f'exp = read_experiment("{run.label} seed={run.exp.seed}", "{run.exp.scale}")',
             f"run = fit(exp{elsewhere})",
-            f'export({one}, folder / "{name}", shift={seen.shift})',
+            f'export({animation}, folder / "{file}", shift={roll.shift})',
         ]
     )
 
 
-def own_file(name: str) -> str:
-    """What the digit beside a saved picture is called."""
-    return f"{Path(name).stem}-digit.png"
+def digit_file(file: str) -> str:
+    """Name the digit beside a saved file."""
+    return f"{Path(file).stem}-digit.png"
 
 
-def save(stage: ExplorerState, folder: Path = FIGURES / "explorer") -> widgets.Widget:
-    """What is on the stage as a file, and the code that makes it again."""
+def save_panel(explorer: ExplorerState, folder: Path = FIGURES / "explorer") -> widgets.Widget:
+    """Save the roll as a file, and show the code that writes it again."""
     kind = widgets.Dropdown(options=FORMATS, value=".png", description="Format")
     name = widgets.Text("roll", description="Name", continuous_update=False)
     button = widgets.Button(description="Save", button_style="primary")
     words, code = widgets.HTML(), widgets.HTML()
 
-    @sentence(words)
+    @show_errors(words)
     def write(_) -> None:
         if not name.value.strip() or Path(name.value).name != name.value:
             raise ValueError(f"name {name.value!r} is not the name of a file, such as roll")
         file = f"{name.value.strip()}{kind.value}"
-        if stage.own:
-            save_own(stage.own.digit, folder / own_file(file))
-        path = export(Animation(str(stage.run), [stage.view]), folder / file, stage.view.shift)
+        if explorer.own:
+            save_own_digit(explorer.own.digit, folder / digit_file(file))
+        animation = Animation(str(explorer.run), [explorer.roll])
+        path = export(animation, folder / file, explorer.roll.shift)
         words.value = f"Saved: <code>{html.escape(str(path))}</code>, {path.stat().st_size / 1e3:,.0f} kB"
-        code.value = f"<pre tabindex='0'>{html.escape(snippet(stage, folder, file))}</pre>"
+        code.value = f"<pre tabindex='0'>{html.escape(snippet(explorer, folder, file))}</pre>"
 
     button.on_click(write)
-    return widgets.VBox([widgets.HBox([kind, name, button], layout=ROW), words, code])
+    return widgets.VBox([widgets.HBox([kind, name, button], layout=WRAPPED), words, code])

@@ -1,4 +1,4 @@
-"""One sequence seen by one trained model: encoded once, rolled as often as one likes."""
+"""Encode one sequence with a trained model once, then roll its capsules as often as needed."""
 
 import copy
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ from tvae_core.model.tvae import TVAE
 from tvae_core.training.runs import Run
 from tvae_core.validation import check_choice
 
-STEPS = 4  # of a roll, for each unit
+STEPS = 4  # shifts for each unit of a roll
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedSequence:
-    """A sequence of S frames with what the encoder makes of it, at E[z] and E[u²] (TVAE.latents)."""
+    """A sequence of S frames and its latents at E[z] and E[u²] (TVAE.latents)."""
 
     exp: Experiment
     model: TVAE
@@ -33,7 +33,7 @@ class EncodedSequence:
     u_squared: Float[Tensor, "S C D"] | None  # None for the plain VAE
     v: Float[Tensor, "S C D"] | None
     reconstruction: Float[Tensor, "S ch h w"]
-    title: str = ""  # which transformation it is
+    title: str = ""  # the name of the transformation
 
     @property
     def frames(self) -> Float[Tensor, "S ch h w"]:
@@ -42,25 +42,23 @@ class EncodedSequence:
 
     @property
     def shifts(self) -> list[float]:
-        """All rolls that are looked at: one turn of all frames from -l0 on, in quarters of a unit."""
+        """The rolls δ that can be shown: from -l0 on, once over all frames, in quarters of a unit."""
         return [step / STEPS - self.exp.anchor for step in range(len(self.t) * STEPS)]
 
     @property
     def range_of_t(self) -> tuple[float, float]:
-        """The least and the largest t of the sequence."""
+        """The smallest and the largest t of the sequence."""
         return self.t.min().item(), self.t.max().item()
 
-    def listens_to(self, frame: int, unit: int) -> Float[Tensor, "S D"]:
-        """W of one unit: with which weight u² of each frame and unit enters its v (the sum over axes)."""
+    def weights_of(self, frame: int, unit: int) -> Float[Tensor, "S D"]:
+        """Return W of one unit: the weight of each frame's and unit's u² in its v (summed over axes)."""
         s, _, d = self.t.shape
         return self.model.grouper.matrices.detach().sum(0)[frame * d + unit].view(s, d)
 
-    def frame_at(self, shift: float) -> int:
-        """The frame that a roll by so much should look like: the nearest, time wrapping round."""
-        return round(self.exp.anchor + shift) % len(self.t)
-
-    def rolled(self, shifts: Sequence[float], capsules: Sequence[int] | None = None) -> Tensor:
-        """Roll_δ(t_l0) for n shifts → (n, C, D); of the named capsules alone, while the others stand still.
+    def roll_capsules(
+        self, shifts: Sequence[float], capsules: Sequence[int] | None = None
+    ) -> Float[Tensor, "n C D"]:
+        """Return Roll_δ(t_l0) for n shifts δ, of the named capsules (None: all); the others stay as they are.
 
         A capsule of several dimensions is rolled along its first axis. Raises ValueError for a capsule
         that is not there.
@@ -77,86 +75,101 @@ class EncodedSequence:
 
     @torch.inference_mode()
     def decode(self, t: Float[Tensor, "n C D"]) -> Float[Tensor, "n ch h w"]:
-        """What the decoder makes of n latents, all at once: pixel probabilities."""
+        """Decode n latents at once to pixel probabilities."""
         return self.model.decode(t.unsqueeze(0))[0]
 
-    def reel(self, capsules: Sequence[int] | None = None) -> Float[Tensor, "n ch h w"]:
-        """The frames decoded from all `shifts` of the named capsules (of every one if None), in one batch."""
-        return self.decode(self.rolled(self.shifts, capsules))
+    def roll(self, capsules: Sequence[int] | None = None) -> "RollState":
+        """Decode all `shifts` of the named capsules (None: all) in one batch, and start at roll 0."""
+        return RollState(self, self.decode(self.roll_capsules(self.shifts, capsules)), capsules)
 
     @torch.inference_mode()
     def measures(self) -> dict[str, float | None]:
-        """The measures of this very sequence, without posterior noise; nats a frame (E_eq: a sequence).
+        """Return the measures of this one sequence at E[z] and E[u²], in nats/frame (E_eq: L1 a sequence).
 
-        Those of rolls are named as in evaluate. `capcorr` is CapCorr (first Ω) over the S sequences that
-        walk through the same frames and start at each of them. None where a measure is not defined.
+        Keys are those of `evaluate`. `capcorr` is CapCorr (first Ω) over the S sequences that show the
+        same frames and start at each of them. None where a measure is not defined.
         """
-        t, starts = self.t.unsqueeze(0), self.t[self._turns]
+        t, starts = self.t.unsqueeze(0), self.t[self._starts]
         values = {k: v.item() for k, v in roll_likelihoods(self.model, self.exp, self.batch.x, t).items()}
         r = capsule_correlation(starts, *self._factors)[int(self.batch.varied)].item()
         values |= {"e_eq": equivariance_error(t).item(), "capcorr": None if r != r else r}
         return {"reconstruction": None, "roll_seen": None, "roll_held_out": None, **values}
 
-    def capcorr_at_chance(self) -> float:
-        """What `capcorr` is of latents that know nothing."""
+    def chance_of_capcorr(self) -> float:
+        """Return the chance level of `capcorr`."""
         return capsule_correlation_at_chance(*self._factors, self.t.shape[2])[int(self.batch.varied)].item()
 
     @property
-    def _turns(self) -> Int[Tensor, "S S"]:
+    def _starts(self) -> Int[Tensor, "S S"]:
         s = len(self.t)
         return (torch.arange(s) + torch.arange(s).unsqueeze(1)) % s
 
     @property
     def _factors(self) -> tuple[Int[Tensor, "S S F"], Int[Tensor, " S"]]:
-        return self.batch.factors[0, self._turns], self.batch.varied.expand(len(self.t))
+        return self.batch.factors[0, self._starts], self.batch.varied.expand(len(self.t))
 
 
 @dataclass(frozen=True, eq=False)
 class RollState:
-    """A state of the controls: which scene, what is rolled, and how far. Moving the roll decodes nothing."""
+    """What the controls are set to: the sequence, the capsules that roll, and the shift δ."""
 
-    scene: EncodedSequence
-    reel: Float[Tensor, "n ch h w"]  # scene.reel(capsules)
-    capsules: Sequence[int] | None = None  # those that roll; None: every one
+    sequence: EncodedSequence
+    decoded_rolls: Float[Tensor, "n ch h w"]  # one frame for each of sequence.shifts
+    capsules: Sequence[int] | None = None  # None: all
     shift: float = 0.0
 
     @property
+    def position(self) -> float:
+        """The frame that the roll has reached, l0 + δ; a fraction is between two frames."""
+        return self.sequence.exp.anchor + self.shift
+
+    @property
     def frame(self) -> int:
-        """The frame of the input to hold the roll against."""
-        return self.scene.frame_at(self.shift)
+        """The frame of the input that the roll should look like: the nearest, time wrapping round."""
+        return int(self.position + 0.5) % len(self.sequence.t)
 
     @property
     def t(self) -> Float[Tensor, "C D"]:
         """The rolled latents."""
-        return self.scene.rolled([self.shift], self.capsules)[0]
+        return self.sequence.roll_capsules([self.shift], self.capsules)[0]
 
     @property
     def decoded(self) -> Float[Tensor, "ch h w"]:
-        """What the decoder made of them."""
-        return self.reel[round((self.shift + self.scene.exp.anchor) * STEPS)]
+        """The frame decoded from the rolled latents."""
+        return self.decoded_rolls[round(self.position * STEPS)]
 
-    def at(self, shift: float) -> "View":
-        """The same at another roll. Raises ValueError for one that is not among the scene's shifts."""
-        first, *_, last = self.scene.shifts
+    def at(self, shift: float) -> "RollState":
+        """Return the state at another shift. Raises ValueError for one that is not in sequence.shifts."""
+        first, *_, last = self.sequence.shifts
         if not first <= shift <= last or shift * STEPS % 1:
             raise ValueError(f"roll {shift:g} is not one of {first:g} to {last:g} in steps of {1 / STEPS:g}")
         return replace(self, shift=shift)
 
-    def moving(self, capsules: Sequence[int] | None) -> "View":
-        """The same with other capsules rolling."""
-        return replace(self, reel=self.scene.reel(capsules), capsules=capsules)
+    def with_capsules(self, capsules: Sequence[int] | None) -> "RollState":
+        """Return the state with other capsules rolling (None: all)."""
+        return replace(self.sequence.roll(capsules), shift=self.shift)
 
 
-def view(run: Run, image: int = 0, factor: str = "", capsules: Sequence[int] | None = None) -> RollState:
-    """A test sequence of a run (sequence_of), encoded and rolled: all that has to be computed to look."""
+def open_sequence(
+    run: Run, image: int = 0, factor: str = "", capsules: Sequence[int] | None = None
+) -> RollState:
+    """Encode a test sequence of a run and decode its rolls.
+
+    `image` is a place in the test split; `factor` is a transformation of the run's data, by default the
+    first. Raises ValueError for an image, a factor or a capsule that is not there, and for data of single
+    frames.
+    """
     factor = check_choice(factor or factors_of(run)[0], factors_of(run), "transformation")
-    scene = look(run.exp, run.model, sequence_of(run, image, factor), title_of(run, factor))
-    return RollState(scene, scene.reel(capsules), capsules)
+    sequences = run.data.test
+    if not 0 <= image < len(sequences):
+        raise ValueError(f"image {image} is not one of 0 to {len(sequences) - 1}")
+    batch = sequences.sequence(torch.tensor([image]), factors_of(run).index(factor))
+    return encode_sequence(run.exp, run.model, batch, title_of(run, factor)).roll(capsules)
 
 
 @torch.inference_mode()
-def look(exp: Experiment, model: TVAE, batch: Batch, title: str = "") -> EncodedSequence:
-    """Encode one sequence once. Raises ValueError if it is not one, or not one the model can see."""
+def encode_sequence(exp: Experiment, model: TVAE, batch: Batch, title: str = "") -> EncodedSequence:
+    """Encode one sequence. Raises ValueError for more than one, or for frames of another shape."""
     if len(batch.x) != 1 or tuple(batch.x.shape[2:]) != model.image_shape:
         raise ValueError(f"frames of shape {tuple(batch.x.shape)} are not one sequence for {exp.name}")
     q_z, q_u = model.encode(batch.x)
@@ -169,39 +182,26 @@ def look(exp: Experiment, model: TVAE, batch: Batch, title: str = "") -> Encoded
 
 
 def factors_of(run: Run) -> tuple[str, ...]:
-    """The transformations of a run's sequences. Raises ValueError for data of single frames."""
+    """Return the transformations of a run's sequences. Raises ValueError for data of single frames."""
     if run.exp.n_transforms == 1:
         raise ValueError(f"{run.exp.name} sees single frames, so there is no sequence to roll")
     return run.data.test.varying
 
 
 def title_of(run: Run, factor: str) -> str:
-    """What happens in a run's sequences that are named by a factor, which may bring another one along."""
+    """Name the transformation of a sequence in words; a factor may bring another one along."""
     return TOGETHER.get(getattr(run.data.test, "kind", ""), factor)
 
 
-def sequence_of(run: Run, image: int, factor: str) -> Batch:
-    """One test sequence of a run's data, the image by its place in the split.
-
-    Raises ValueError for an image or a factor that is not there, or for data of single frames.
-    """
-    factors, sequences = factors_of(run), run.data.test
-    if not 0 <= image < len(sequences):
-        raise ValueError(f"image {image} is not one of 0 to {len(sequences) - 1}")
-    return sequences.sequence(
-        torch.tensor([image]), factors.index(check_choice(factor, factors, "transformation"))
-    )
-
-
 class OwnDigit(NamedTuple):
-    """A digit that is not in any data set, and how it is to change."""
+    """A digit that is in no data set, and its transformation."""
 
     digit: UInt8[Tensor, "28 28"]
     factor: str
 
 
 def encode_own_digit(run: Run, own: OwnDigit) -> EncodedSequence:
-    """The sequence of a digit as a run's data would have it, encoded.
+    """Make a sequence of a digit as the run's data do, and encode it.
 
     Raises ValueError for a run that does not see digits, and for a transformation that its data lack.
     """
@@ -212,4 +212,4 @@ def encode_own_digit(run: Run, own: OwnDigit) -> EncodedSequence:
     alone = copy.copy(sequences)
     alone.images, alone.labels = own.digit.unsqueeze(0), torch.zeros(1, dtype=torch.long)
     batch = alone.sequence(torch.tensor([0]), varied)
-    return look(run.exp, run.model, batch, f"{title_of(run, own.factor)}, own digit")
+    return encode_sequence(run.exp, run.model, batch, f"{title_of(run, own.factor)}, own digit")
