@@ -1,15 +1,21 @@
 #!/usr/bin/env bash
 # The one door: sets up what is missing, then regenerates every figure and table. See --help.
+if [ -z "${BASH_VERSION:-}" ]; then exec bash "$0" "$@"; fi # called with sh or zsh
 set -euo pipefail
+unset CDPATH
 
-root="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-cd "$root"
+source="${BASH_SOURCE[0]}"
+while [ -L "$source" ]; do # a link leads to the clone that it points into
+    target="$(readlink "$source")"
+    case "$target" in /*) source="$target" ;; *) source="$(dirname "$source")/$target" ;; esac
+done
+root="$(cd "$(dirname "$source")" && pwd -P)"
 
 usage() {
     cat <<'HELP'
-Usage: ./run_all.sh [options]      regenerate the figures and tables
-       ./run_all.sh test           set up, then run every test
-       ./run_all.sh lab            set up, then open the notebooks in JupyterLab
+Usage: ./run_all.sh [options]        regenerate the figures and tables
+       ./run_all.sh test [--thorough]    set up, then run the tests (--thorough: the slow ones too)
+       ./run_all.sh lab              set up, then open the notebooks in JupyterLab
 
   --scale S        smoke (seconds a run), quick (minutes), long (ten minutes) or paper (the full protocol);
                    paper where there is a CUDA GPU, quick elsewhere
@@ -20,19 +26,22 @@ Usage: ./run_all.sh [options]      regenerate the figures and tables
   --data DIR       the folder that holds the data, or will (the user's cache folder)
   --set KEY=VALUE  another value for a notebook's parameter; may be repeated
   --force          run the notebooks again even if nothing changed; no run is trained twice
-  --list           name every item with its notebook, the experiments it needs, and whether it
-                   is made, stale, failed or missing at that scale
+  --list           name every item with its notebook, the experiments it needs, and its status
   --help           this text
 
-Each run is trained once however many notebooks need it, and only what changed is made again:
-interrupt it when you like and call it again. What is made lies in notebooks/results, or in
-the folder that the environment variable TVAE_HOME names. At the end stands a table: notebook,
-status, minutes, figure; and report.html beside the figures is brought up to date, one page
-with all of them. The exit code is 1 if anything failed, 2 if a request was refused.
+Each run is trained once however many notebooks need it, and only what is not up to date is made:
+interrupt it when you like and call it again. What is made lies in notebooks/results, or in the
+folder that the environment variable TVAE_HOME names. At the end stands a table: notebook, status,
+minutes, figure; report.html beside the figures shows them all on one page. A status is
+  made       there, and made from the code, runs and options that are here now
+  stale      there, but something that it was made from has changed
+  failed     its notebook stopped with an error
+  missing    not there
+The exit code is 1 if anything failed, 2 if a request was refused, 130 if it was interrupted.
 
-Set-up: an active conda environment is used if it is named tvae or holds tvae_core already.
-Otherwise a .venv beside this script is made from requirements.lock, with the first Python
-from 3.11 to 3.14 found (or $PYTHON); an active virtual environment is left as it is.
+Set-up: an active conda environment is used if it is named tvae or holds tvae_core already. Otherwise
+the .venv beside this script is used, or made with the first Python from 3.11 to 3.14 found (or
+$PYTHON), and the packages of requirements.lock are installed into it.
 HELP
 }
 
@@ -41,19 +50,46 @@ stop() {
     exit "${2:-1}"
 }
 
-find_python() {  # the first Python that the lock file fits
-    local candidate
-    for candidate in ${PYTHON:+"$PYTHON"} python3 python3.11 python3.12 python3.13 python3.14; do
-        if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' \
-            2>/dev/null; then
-            echo "$candidate"
-            return
-        fi
+usable() { # a folder that can be written to, or made
+    [ -w "$1" ] || { [ ! -e "$1" ] && usable "$(dirname "$1")"; }
+}
+
+clear_settings() { # the user's own settings of Python, pip, Jupyter and matplotlib reach no run
+    unset PYTHONHOME PYTHONSTARTUP PYTHONWARNINGS PYTHONOPTIMIZE JUPYTER_PATH MPLBACKEND MATPLOTLIBRC SNAKEMAKE_PROFILE
+    unset PIP_TARGET PIP_PREFIX PIP_ROOT PIP_NO_DEPS PIP_CONSTRAINT PIP_REQUIRE_HASHES PIP_DRY_RUN
+    export PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 PIP_DISABLE_PIP_VERSION_CHECK=1
+    # The code of this clone, and the kernel of its environment, go before others of the same name.
+    export PYTHONPATH="$root" PYTHONSAFEPATH=1 PYTHONNOUSERSITE=1 PYTHONUTF8=1 JUPYTER_PREFER_ENV_PATH=1
+}
+
+find_home() { # sets home, where results go; what programs keep for a user goes there if it cannot go elsewhere
+    local pair name
+    home="${TVAE_HOME:-$root/notebooks/results}"
+    case "$home" in \~*) home="${HOME:-}${home#\~}" ;; /*) ;; *) home="$PWD/$home" ;; esac
+    if [ -n "${TVAE_HOME:-}" ]; then export TVAE_HOME="$home"; fi
+    usable "$home" || stop "nothing can be written to $home; name another folder: TVAE_HOME=/path/to/folder ./run_all.sh"
+    if [ -z "${HOME:-}" ] || ! usable "$HOME"; then export HOME="$home/home"; fi
+    for pair in XDG_CACHE_HOME:.cache XDG_DATA_HOME:.local/share XDG_CONFIG_HOME:.config; do
+        name="${pair%%:*}"
+        usable "${!name:-$HOME/${pair#*:}}" || export "$name=$home/home/${pair#*:}"
+    done
+    usable "${TMPDIR:-/tmp}" || unset TMPDIR
+    usable "${MPLCONFIGDIR:-/tmp}" || unset MPLCONFIGDIR
+    export LOGNAME="${LOGNAME:-${USER:-$(id -un 2>/dev/null || echo nobody)}}" IPYTHONDIR="$home/home/.ipython"
+}
+
+fits() { # whether a Python is one that the lock file fits
+    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null
+}
+
+find_python() { # sets base, the first Python that fits
+    for base in ${PYTHON:+"$PYTHON"} python3 python3.11 python3.12 python3.13 python3.14; do
+        if fits "$base"; then return; fi
     done
     stop "no Python from 3.11 to 3.14 found; install one, or name it: PYTHON=/path/to/python ./run_all.sh"
 }
 
-show_progress() {  # pip's lines: the latest one on a terminal, the large downloads elsewhere
+show_progress() { # pip's lines: the latest one on a terminal, the large downloads elsewhere
     local line count=0
     while IFS= read -r line; do
         echo "$line" >>"$1"
@@ -72,49 +108,79 @@ show_progress() {  # pip's lines: the latest one on a terminal, the large downlo
     if [ -t 1 ]; then printf '\r\033[K'; fi
 }
 
-install() {  # pip install with these arguments, its whole output in a log
-    local log="$prefix/setup.log"
-    if ! "$python" -m pip --disable-pip-version-check install --progress-bar off "$@" 2>&1 |
-        show_progress "$log"; then
+install() { # install with these arguments, the whole output in a log
+    local log="$prefix/setup.log" tool=("$python" -m pip install --progress-bar off)
+    if ! "$python" -m pip --version >/dev/null 2>&1; then tool=(uv pip install --python "$python"); fi
+    if ! "${tool[@]}" "$@" 2>&1 | show_progress "$log"; then
         tail -n 15 "$log" >&2
         stop "installing failed (above; in full in $log); call again to go on from here"
     fi
 }
 
-choose_environment() {  # sets prefix and python; makes the .venv where it is missing or broken
-    local conda="${CONDA_PREFIX:-}" base
+choose_environment() { # sets prefix and python
+    local conda="${CONDA_PREFIX:-}"
+    prefix="$root/.venv"
     if [ -n "$conda" ] && [ -x "$conda/bin/python" ] && { [ "$(basename "$conda")" = tvae ] ||
         "$conda/bin/python" -c 'import importlib.metadata as m; m.version("tvae_core")' 2>/dev/null; }; then
         prefix="$conda"
-    else
-        prefix="$root/.venv"
-        if ! "$prefix/bin/python" -m pip --version >/dev/null 2>&1; then
-            base="$(find_python)"
-            echo "Making .venv with $("$base" --version) ..."
-            "$base" -m venv --clear "$prefix" ||
-                stop "$base cannot make a virtual environment (on Debian and Ubuntu: apt install python3-venv)"
-        fi
+    elif [ ! -e "$prefix" ] && ! usable "$prefix"; then # a clone that is only for reading
+        prefix="$home/.venv"
     fi
     python="$prefix/bin/python"
 }
 
-set_up() {  # the stamp is written last, so an interrupted set-up is gone on with
-    local stamp wanted
+make_environment() { # makes the one chosen where it is missing; one that is there is used or refused, never emptied
+    if ! "$python" -c '' 2>/dev/null; then
+        echo "Making $prefix with $("$base" --version) ..."
+        "$base" -m venv "$prefix" ||
+            stop "$base cannot make the virtual environment $prefix (on Debian and Ubuntu: apt install python3-venv)"
+    fi
+    fits "$python" || stop "$prefix has $("$python" --version), but Python 3.11 to 3.14 is needed; move it away"
+    if ! { "$python" -m pip --version || "$python" -m ensurepip || command -v uv; } >/dev/null 2>&1; then
+        stop "$prefix has no pip and none can be added; install pip or uv, or move that folder away"
+    fi
+}
+
+set_up() { # the stamp is written last, so an interrupted set-up is gone on with
+    local stamp wanted lock refused
     choose_environment
     stamp="$prefix/tvae_setup"
-    wanted="$root $(cat requirements.lock pyproject.toml | cksum)"
+    wanted="$root $(cat "$root/requirements.lock" "$root/pyproject.toml" | cksum)"
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then return; fi
-    echo "Setting up $prefix from requirements.lock (on Linux 3 GB, most of it CUDA's libraries) ..."
-    trap 'stop "set-up interrupted; call again to go on from here" 130' INT TERM
-    rm -f "$stamp" "$prefix/setup.log"
-    install -r requirements.lock
-    install --no-deps --no-build-isolation -e .
-    "$python" -m pip check || stop "the installed packages do not fit together (above)"
-    echo "$wanted" >"$stamp"
+    find_python
+    refused="$("$base" -S -m tvae_core.reproduce.options "$@" 2>&1)" || [ $? -ne 2 ] || { echo "$refused" >&2; exit 2; }
+    lock="$prefix.lock"
+    trap 'rm -rf "$lock"; stop "set-up interrupted; call again to go on from here" 130' INT TERM
+    mkdir -p "$(dirname "$prefix")"
+    until mkdir "$lock" 2>/dev/null; do # several calls at once: one sets up, the others wait
+        if ! kill -0 "$(cat "$lock/pid" 2>/dev/null || echo $$)" 2>/dev/null; then rm -rf "$lock"; fi
+        sleep 1
+    done
+    echo $$ >"$lock/pid"
+    if ! { [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; }; then
+        make_environment
+        echo "Setting up $prefix from requirements.lock (on Linux 3 GB, most of it CUDA's libraries) ..."
+        rm -f "$stamp" "$prefix/setup.log"
+        install -r "$root/requirements.lock"
+        install_package
+        echo "$wanted" >"$stamp"
+    fi
+    rm -rf "$lock"
     trap - INT TERM
 }
 
-find_browser() {  # Chromium for the browser tests; installed where this may be done
+install_package() { # pip writes beside the source, so a clone that is only for reading is copied first
+    local copy="$prefix/tvae_source"
+    if usable "$root/tvae_core"; then
+        install --no-deps --no-build-isolation -e "$root"
+    else
+        mkdir -p "$copy"
+        cp -r "$root/tvae_core" "$root/pyproject.toml" "$root/LICENSE" "$copy"
+        install --no-deps --no-build-isolation "$copy"
+    fi
+}
+
+find_browser() { # Chromium for the browser tests; installed where this may be done
     local name
     for name in chromium chromium-browser google-chrome; do
         if command -v "$name" >/dev/null; then return; fi
@@ -127,17 +193,20 @@ find_browser() {  # Chromium for the browser tests; installed where this may be 
         >"$prefix/chromium.log" 2>&1 || stop "installing Chromium failed (see $prefix/chromium.log)"
 }
 
-run_tests() {  # in a home of their own; the first step that fails ends it
+run_tests() { # in a home of their own; the first step that fails ends it
+    local chosen="not browser and not thorough" notebooks=(--only fig2,fig4,table1)
+    if [ "${1:-}" = --thorough ]; then chosen="not browser" notebooks=(); fi
+    cd "$root"
     trap 'rm -rf "$TVAE_HOME"' EXIT
     TVAE_HOME="$(mktemp -d)"
-    export TVAE_HOME
+    export TVAE_HOME OMP_NUM_THREADS=1
     find_browser
     step "ruff" "$python" -m ruff check .
     step "ruff format" "$python" -m ruff format --check .
-    step "pytest" "$python" -m pytest -n auto -m "not browser"
+    step "pytest" "$python" -m pytest -n auto -m "$chosen"
     step "pytest, in a browser" "$python" -m pytest -m browser
-    step "run_all.sh --scale smoke" "$root/run_all.sh" --scale smoke
     step "nbval" "$python" -m pytest --nbval -n auto --dist loadscope notebooks/*.ipynb
+    step "run_all.sh --scale smoke" "$root/run_all.sh" --scale smoke "${notebooks[@]}"
     echo "All tests passed."
 }
 
@@ -151,17 +220,18 @@ step() {
 for argument in "$@"; do
     case "$argument" in -h | --help) usage && exit ;; esac
 done
-set_up
-
-# The kernel of this environment goes before one of the same name in the user's folder.
-export JUPYTER_PREFER_ENV_PATH=1 PYTHONNOUSERSITE=1
+case "${1:-}:$#:${2:-}" in
+    test:1: | test:2:--thorough | lab:*) request=() ;;
+    test:*) stop "'test' takes --thorough or nothing, got '${*:2}'" 2 ;;
+    *) request=("$@") ;;
+esac
+clear_settings
+find_home
+set_up ${request[@]+"${request[@]}"}
 export PATH="$prefix/bin:$PATH"
 
 case "${1:-}" in
-    test)
-        [ $# -eq 1 ] || stop "'test' takes no further arguments, got '$2'" 2
-        run_tests
-        ;;
-    lab) exec "$python" -m jupyter lab --notebook-dir notebooks "${@:2}" ;;
+    test) run_tests "${2:-}" ;;
+    lab) exec "$python" -m jupyter lab --notebook-dir "$root/notebooks" "${@:2}" ;;
     *) exec "$python" -m tvae_core.reproduce.run_all "$@" ;;
 esac

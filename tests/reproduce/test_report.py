@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import nbformat
 import nbformat.v4 as nb
@@ -18,12 +19,12 @@ from tvae_core.plotting.style import save
 from tvae_core.plotting.tables import Column, Row, comma_separated, number
 from tvae_core.reproduce import report as room
 from tvae_core.reproduce import status as status_room
-from tvae_core.reproduce.execute import execute
+from tvae_core.reproduce.execute import check_names, execute
 from tvae_core.reproduce.notebook_text import read_article
 from tvae_core.reproduce.notebooks import RECORD, Notebook, notebooks
 from tvae_core.reproduce.reference import read_reference
 from tvae_core.reproduce.report import report
-from tvae_core.reproduce.status import input_digests, status
+from tvae_core.reproduce.status import file_digest, input_digests, status
 
 SAID = '<b>"bold" & wide</b>'
 PARAMETERS = 'experiments: list[str] = ["a"]\nseeds: list[int] = []'
@@ -64,7 +65,6 @@ def home(tmp_path, monkeypatch):
             ("RUNS", tmp_path / "runs"),
         ):
             monkeypatch.setattr(f"tvae_core.{module}.{name}", value, raising=False)
-    monkeypatch.setattr(status_room, "LIBRARY", [])
     for seed in (1, 2):
         folder = tmp_path / "runs" / f"a-{seed}"
         folder.mkdir(parents=True)
@@ -89,18 +89,18 @@ def home(tmp_path, monkeypatch):
         cells.append(nb.new_code_cell(WRITES.get(name, 'save(figure, folder, "fig1")')))
         nbformat.write(nb.new_notebook(cells=cells), tmp_path / "source" / f"{name}.ipynb")
     found = notebooks(tmp_path / "source")
-    pretend(found["fig9"], {}, {})
-    pretend(found["t"], {"a-1": ["tvae_a", 1], "a-2": ["tvae_a", 2]}, {"seeds": [1, 2], "steps": "a b"})
     made = tmp_path / "figures" / "smoke"
     save(Figure(figsize=(2, 1)), made, "fig9", alt=f"A sheet {SAID}", caption=f"Nothing {SAID}")
     save(Figure(figsize=(2, 1)), made, "t", alt="A table as a picture", caption="What the table shows")
     (made / "t.csv").write_text(comma_separated(COLUMNS, ROWS))
     (made / "t.md").write_text("| a |")
+    pretend(found["fig9"], {}, {})
+    pretend(found["t"], {"a-1": ["tvae_a", 1], "a-2": ["tvae_a", 2]}, {"seeds": [1, 2], "steps": "a b"})
     return tmp_path
 
 
 def pretend(notebook: Notebook, runs, parameters) -> None:
-    """Leave what executing a notebook would have left."""
+    """Leave what executing a notebook would have left, its figures apart."""
     figure = {"image/png": "iVBOR", "text/plain": "<Figure>"}
     shown = [
         nb.new_output("display_data", {"text/markdown": text}) for text in ("| a |\n|---|\n| 1 |", "*Said*")
@@ -112,9 +112,11 @@ def pretend(notebook: Notebook, runs, parameters) -> None:
         nb.new_markdown_cell("## To end with"),
         nb.new_code_cell("say()", outputs=shown),
     ]
+    figures = (status_room.FIGURES / "smoke").iterdir()
     record = {
         "runs": runs,
-        "input_digests": input_digests(notebook.path, runs),
+        "input_digests": input_digests(notebook, runs),
+        "files": {path.name: file_digest(path) for path in figures if path.stem == notebook.name},
         "peak_memory": 500_000_000,
         "commit": None,
     }
@@ -125,7 +127,9 @@ def pretend(notebook: Notebook, runs, parameters) -> None:
 
 
 def page_of(home, reference=None, noted=None) -> Page:
-    path = report("smoke", notebooks(home / "source").values(), reference or {}, noted or {})
+    found = notebooks(home / "source").values()
+    path, problems = report("smoke", found, reference or {}, noted or {})
+    assert not problems
     return Page(path.read_text())
 
 
@@ -214,6 +218,7 @@ def test_a_picture_on_the_page_is_the_one_on_disk(home):
 
 def test_a_page_beside_a_figure_is_its_slider(home):
     (home / "figures" / "smoke" / "fig9.html").write_text('<script>let a = "1"</script>')
+    pretend(notebooks(home / "source")["fig9"], {}, {})
     (frame,) = page_of(home).of("iframe")
     assert frame["srcdoc"] == '<script>let a = "1"</script>' and frame["sandbox"] == "allow-scripts"
     assert frame["title"]
@@ -230,40 +235,110 @@ def test_status_follows_the_contents_of_files(home):
     assert status(found["t"], "smoke").word == "made"
     (home / "runs" / "a-1" / "results.json").write_text("[]")
     assert status(found["t"], "smoke") == ("stale", "a run changed since")
-    found["fig9"].path.write_text(found["fig9"].path.read_text() + " ")
+    found["fig9"].path.write_text(found["fig9"].path.read_text().replace("The lead", "A lead"))
+    found = notebooks(home / "source")
     assert status(found["fig9"], "smoke") == ("stale", "the notebook changed since")
+    (home / "figures" / "smoke" / "fig9.png").write_text("cut short")
+    assert status(found["fig9"], "smoke").why == "the notebook and fig9.png changed since"
     (home / "figures" / "smoke" / "fig9.pdf").unlink()
     assert status(found["fig9"], "smoke") == ("missing", "without fig9.pdf")
+
+
+def test_a_status_is_that_of_what_is_asked_for(home):
+    table = notebooks(home / "source")["t"]
+    given = {"seeds": [1, 2], "steps": "a b"}
+    assert status(table, "smoke", {**given, "device": "cpu"}, ["a-2", "a-1"]).word == "made"
+    assert status(table, "smoke", {"seeds": []}) == ("stale", "the parameters asked for changed since")
+    assert status(table, "smoke", given, ["a-1"]) == ("stale", "the set of its runs changed since")
+
+
+def test_comments_of_the_library_change_nothing_and_code_that_is_reached_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(status_room, "PACKAGE", tmp_path / "tvae_core")
+    files = {
+        "__init__.py": 'ROOMS = {"fit": "training"}',
+        "training.py": '"""Doc."""\nx = 1  # why\n\n\ndef f():\n    """Doc."""\n    return "page.jinja"\n',
+        "page.jinja": "<p>",
+        "a/__init__.py": "",
+        "a/b.py": "import tvae_core.training\n",
+        "explorer.py": "y = 1\n",
+    }
+    (tmp_path / "tvae_core" / "a").mkdir(parents=True)
+
+    def digest(code, **changes) -> str:
+        status_room._read.cache_clear()
+        for name, text in (files | changes).items():
+            (tmp_path / "tvae_core" / name).write_text(text)
+        nbformat.write(nb.new_notebook(cells=[nb.new_code_cell(code)]), tmp_path / "n.ipynb")
+        return status_room.library_digest(Notebook(tmp_path / "n.ipynb"))
+
+    for code in ("from tvae_core import fit", "from tvae_core.a.b import c", "from tvae_core.a import b"):
+        before = digest(code)
+        assert before == digest(code, **{"training.py": files["training.py"].replace("Doc.", "Said.")})
+        assert before == digest(code, **{"training.py": "# so\n" + files["training.py"]})
+        assert before == digest(code, **{"explorer.py": "y = 2\n"})
+        assert before != digest(code, **{"training.py": files["training.py"].replace("1", "2")})
+        assert before != digest(code, **{"page.jinja": "<b>"})
+    assert digest("import numpy") == digest("import numpy", **{"training.py": ""})
+    status_room._read.cache_clear()
 
 
 def test_a_failed_or_interrupted_attempt_is_told_apart(home):
     fig1 = notebooks(home / "source")["fig1"]
     attempt = fig1.attempt("smoke")
     attempt.parent.mkdir(parents=True)
-    for content, word in (('{"metadata": {"papermill": {"exception": true}}}', "failed"), ("{", "missing")):
-        attempt.write_text(content)
-        assert status(fig1, "smoke").word == word
-    attempt.with_suffix(".log").write_text("Traceback\nLookupError: why\n")
-    attempt.write_text('{"metadata": {"papermill": {"exception": true}}}')
+    attempt.write_text("{")
+    assert status(fig1, "smoke") == ("missing", "it was interrupted, or is being made")
+    attempt.with_suffix(".log").write_text("Traceback\n\x1b[31mLookupError\x1b[0m: why\n")
     assert status(fig1, "smoke") == ("failed", "LookupError: why")
     assert "✕ 1 failed" in "".join(page_of(home).text)
 
 
+BROKEN = {
+    "notebooks/smoke/fig9.ipynb": (b"", b"{", b"[]", b'{"metadata": {"tvae_core": {"runs": {}}}}', b"\xff"),
+    "runs/a-1/provenance.json": (b"", b"[1]", b"null"),
+    "figures/smoke/fig9.png": (b"", b"\x89PNG", b"cut"),
+    "figures/smoke/fig9.json": (b"{", b"[]"),
+}
+
+
+@pytest.mark.parametrize("name, content", [(name, c) for name, all_ in BROKEN.items() for c in all_])
+def test_a_broken_file_is_named_and_stops_nothing(home, name, content):
+    (home / name).write_bytes(content)
+    found = notebooks(home / "source").values()
+    path, problems = report("smoke", found, {}, {})
+    (problem,) = problems
+    assert str(home / name).rpartition(".")[0] in problem and "\n" not in problem
+    text = "".join(Page(path.read_text()).text)
+    assert "What the table shows" in text and "Figure 9" in text
+    if "runs" not in name:
+        assert status(notebooks(home / "source")["fig9"], "smoke").word == "stale"
+
+
 def test_an_executed_notebook_says_what_it_was_made_from(home):
     source = home / "source" / "fig9.ipynb"
-    cell = nb.new_code_cell("steps: int = 1  # so many", metadata={"tags": ["parameters"]})
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    cells = [cell, nb.new_code_cell("print(steps)"), nb.new_code_cell('if False:\n    save(0, 0, "fig9")')]
-    nbformat.write(nb.new_notebook(cells=cells, metadata=kernel), source)
-    notebook = Notebook(source)
-    execute(source, notebook.executed("smoke"), {"steps": 5}, {"a-1": ["tvae_a", 1]})
+    code = 'steps: int = 1  # so many\nfigures: str = ""'
+    cells = [nb.new_code_cell(code, metadata={"tags": ["parameters"]}), nb.new_code_cell("print(steps)")]
+    cells += [nb.new_code_cell('open(f"{figures}/fig9_x.csv", "w").close()')]
+    nbformat.write(nb.new_notebook(cells=cells), source)  # without metadata, as nbstripout leaves it
+    notebook, figures = Notebook(source), home / "figures" / "smoke"
+    execute(notebook, "smoke", {"steps": 5, "figures": str(figures)}, {"a-1": ["tvae_a", 1]})
     record = notebook.record("smoke")
-    assert record["parameters"] == {"steps": 5} and record["runs"] == {"a-1": ["tvae_a", 1]}
+    assert record["parameters"] == {"steps": 5, "figures": str(figures)}
+    assert record["runs"] == {"a-1": ["tvae_a", 1]} and list(record["files"]) == ["fig9_x.csv"]
     assert record["seconds"] > 0 and record["peak_memory"] > 1e7 and record["versions"]["torch"]
-    assert record["input_digests"] == input_digests(source, ["a-1"]) != input_digests(source, [])
-    assert (
-        "<pre" in read_article(notebook.executed("smoke")).lead and status(notebook, "smoke").word == "made"
-    )
+    assert record["input_digests"] == input_digests(notebook, ["a-1"]) != input_digests(notebook, [])
+    assert "<pre" in read_article(notebook.executed("smoke")).lead
+    assert status(notebook, "smoke").word == "made" and not notebook.attempt("smoke").exists()
+    assert {path.name for path in figures.iterdir() if path.name[0] == "."} == set()
+
+
+def test_files_are_named_after_their_notebook():
+    check_names("fig4", [Path("fig4.png"), Path("fig4_x.csv")])
+    for name in ("fig44.png", "fig1.png"):
+        with pytest.raises(ValueError, match=f"fig4 wrote {name}; the names of its files must begin"):
+            check_names("fig4", [Path(name)])
+    with pytest.raises(ValueError, match="fig4 wrote no file"):
+        check_names("fig4", [])
 
 
 EXPERIMENTS, MEASURES = ["nontvae_mnist", "bubbles_mnist"], ["e_eq", "capcorr_first/x"]
@@ -280,6 +355,27 @@ def test_a_reference_reads_back(tmp_path):
         ("bubbles_mnist", "capcorr_first/x"): -0.5,
     }
     assert read_reference(EXPERIMENTS, MEASURES) == {}  # it ships empty
+
+
+SHEETS = {
+    "UTF-8 with a mark": "experiment,measure,value\r\nnontvae_mnist,e_eq,-1.5\r\n".encode("utf-8-sig"),
+    "UTF-16, tabs": "experiment\tmeasure\tvalue\r\nnontvae_mnist\te_eq\t-1.5\r\n".encode("utf-16"),
+    "Latin-1": "# Größe\nnontvae_mnist,e_eq,-1.5\n".encode("latin-1"),
+    "semicolons, decimal comma": b"Experiment;Measure;Value\r\nnontvae_mnist;e_eq;-1,5\r\n",
+    "quoted comments": b'# a\r\n"# the ""measure"", of a table",,\r\nnontvae_mnist,e_eq,-1.5\r\n',
+    "padded rows": b"# a,,\nnontvae_mnist,e_eq,-1.5,,\n,,\n , , \n",
+    "a minus sign": "nontvae_mnist,e_eq,−1.5\n".encode(),
+    "a hard blank": "nontvae_mnist\xa0,e_eq,\xa0–1.5\n".encode(),
+    "old Mac lines": b"experiment,measure,value\rnontvae_mnist,e_eq,-1.5\r",
+    "all quoted": b'"nontvae_mnist", "e_eq", "-1.5"\n',
+}
+
+
+@pytest.mark.parametrize("sheet", SHEETS)
+def test_a_reference_is_read_as_spreadsheets_save_it(sheet, tmp_path):
+    path = tmp_path / "reference.csv"
+    path.write_bytes(SHEETS[sheet])
+    assert read_reference(EXPERIMENTS, MEASURES, path) == {("nontvae_mnist", "e_eq"): -1.5}
 
 
 @pytest.mark.parametrize(
@@ -300,7 +396,7 @@ def test_a_reference_that_cannot_be_names_its_line(line, words, tmp_path):
     path = tmp_path / "reference.csv"
     path.write_text(f"# a comment\n{line}\n")
     with pytest.raises(
-        ValueError, match=rf"^reference\.csv, line [23]: .*{words}" if "line 3" not in words else words
+        ValueError, match=rf"/reference\.csv, line [23]: .*{words}" if "line 3" not in words else words
     ):
         read_reference(EXPERIMENTS, MEASURES, path)
 

@@ -12,9 +12,12 @@ import nbformat
 import nbformat.v4 as nb
 import pytest
 
+from tvae_core.config import SCALES
+from tvae_core.reproduce import options
 from tvae_core.reproduce import run_all as reproduce
 from tvae_core.reproduce.notebooks import Notebook, notebooks
-from tvae_core.reproduce.request import build_parser, read_request
+from tvae_core.reproduce.options import build_parser
+from tvae_core.reproduce.request import read_request
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,7 +75,7 @@ def available(tmp_path):
     ids=" ".join,
 )
 def test_what_cannot_be_is_refused_in_one_sentence(available, monkeypatch, capsys, arguments, words):
-    monkeypatch.setattr(reproduce, "reproducible", lambda: available)
+    monkeypatch.setattr(reproduce, "reproducible", lambda: (available, {}, {}))
     assert reproduce.main(arguments) == 2
     sentence = capsys.readouterr().err
     assert sentence.count("\n") == 1
@@ -88,6 +91,20 @@ def test_a_request_is_what_was_asked_for(available):
     assert read_request(["--device", "cpu"], available).scale == "quick"
 
 
+def test_options_are_checked_without_any_package(available):
+    assert options.SCALES == tuple(SCALES)
+    command = [sys.executable, "-S", "-m", "tvae_core.reproduce.options"]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    for arguments, word in (
+        (["--scale", "quik"], "quick"),
+        (["--only", "fig33"], "fig3"),
+        (["--sed"], "--seeds"),
+    ):
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment)
+        assert done.returncode == 2 and f"did you mean '{word}'" in done.stderr
+    assert subprocess.run([*command, "--only", "fig4"], env=environment).returncode == 0
+
+
 def test_help_names_every_option_and_needs_no_set_up():
     command = ["bash", str(ROOT / "run_all.sh"), "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
@@ -97,7 +114,7 @@ def test_help_names_every_option_and_needs_no_set_up():
 
 
 def test_list_names_every_notebook(available, monkeypatch, capsys):
-    monkeypatch.setattr(reproduce, "reproducible", lambda: available)
+    monkeypatch.setattr(reproduce, "reproducible", lambda: (available, {}, {}))
     assert reproduce.main(["--list", "--scale", "smoke"]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
     assert head.split() == ["item", "notebook", "smoke", "shows"]
@@ -152,43 +169,43 @@ def test_one_failure_stops_no_other_and_what_is_done_is_not_done_again(checkout)
     assert code == 1, table
     assert "LookupError: on <purpose>" in table
     assert str(failed) in table and "on <purpose>" in failed.read_text()
-    assert column(table, 1) == ["failed", "done"]
+    assert column(table, 1) == ["failed", "made"]
     assert str(made / "report.html") in table
     page = (made / "report.html").read_text()
     assert "✕ 1 failed" in page and "LookupError: on &lt;purpose&gt;" in page
     assert "● 1 made" in page and "A blank sheet of fig4" in page and "smoke [7] 3" in page
     assert "./run_all.sh --scale smoke --only fig4 --seeds 7" in page
-    assert column(run_all(checkout, "--list")[1], 2) == ["failed", "made"]
+    assert column(run_all(checkout, "--list", "--seeds", "7")[1], 2) == ["failed", "made"]
 
     write_notebook(checkout / "notebooks", "fig3")
     code, table = run_all(checkout, "--seeds", "7")
     assert code == 0, table
-    assert column(table, 1) == ["done", "up"]
+    assert column(table, 1) == ["made", "made"]
     assert not failed.exists()
     assert "● 2 made" in (made / "report.html").read_text()
 
     files = [path for path in home.rglob("*") if path.is_file() and ".snakemake" not in path.parts]
     times = {path: path.stat().st_mtime_ns for path in files}
     code, table = run_all(checkout, "--seeds", "7")
-    assert code == 0 and column(table, 1) == ["up", "up"]
+    assert code == 0 and column(table, 1) == ["made", "made"]
     assert {path: path.stat().st_mtime_ns for path in files} == times  # the report's too
 
 
 def test_what_changed_is_made_again_and_nothing_else(checkout):
     home = checkout.parent / "home"
     write_notebook(checkout / "notebooks", "fig3")
-    assert column(run_all(checkout)[1], 1) == ["done", "done"]
+    assert column(run_all(checkout)[1], 1) == ["made", "made"]
     code, table = run_all(checkout, "--only", "fig4", "--set", "steps=5")
-    assert code == 0 and column(table, 1) == ["done"]
+    assert code == 0 and column(table, 1) == ["made"]
     page = (home / "figures" / "smoke" / "report.html").read_text()
     assert "smoke [] 5" in page and "smoke [] 3" in page
     assert "--only fig4 --set steps=5</code>" in page and "--only fig3</code>" in page
-    assert column(run_all(checkout)[1], 1) == ["up", "done"]  # back to what is stored
+    assert "1 of 2 to be made fig4" in run_all(checkout)[1]  # back to what is stored
 
     (checkout / "notebooks" / "fig4.ipynb").touch()  # a newer time alone is no change
     write_notebook(checkout / "notebooks", "fig3", "edited = True")
     assert column(run_all(checkout, "--list")[1], 2) == ["stale", "made"]
-    assert column(run_all(checkout)[1], 1) == ["done", "up"]
+    assert "1 of 2 to be made fig3" in run_all(checkout)[1]
 
 
 def test_a_reference_that_cannot_be_is_refused_before_anything_is_made(checkout):

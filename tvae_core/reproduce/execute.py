@@ -1,6 +1,8 @@
-"""Execute a notebook and let it say in its metadata what it was made from: a job of notebooks/Snakefile."""
+"""Execute a notebook and note in its metadata what it was made from: a job of notebooks/Snakefile."""
 
 import json
+import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,35 +11,63 @@ import papermill
 from papermill.exceptions import PapermillExecutionError
 
 from tvae_core.files import write_atomically
-from tvae_core.reproduce.notebooks import RECORD
-from tvae_core.reproduce.status import input_digests
+from tvae_core.reproduce.notebooks import RECORD, Notebook
+from tvae_core.reproduce.status import file_digest, input_digests
 from tvae_core.training.provenance import peak_memory, software
 
+_UNFINISHED = ".unfinished-"  # before a notebook's name: the folder of its figures while it runs
 
-def execute(notebook: Path, output: Path, parameters: dict[str, object], runs: dict[str, list]) -> None:
-    """Run a notebook in its own folder with these parameters; `output` has the results, or the traceback.
 
-    `runs` names the folder of each trained run that it needs, with experiment and seed; they are kept in its
-    metadata, beside digests of what it was made from (status.input_digests), commit, versions and the most
-    memory that the kernel took. Raises PapermillExecutionError for a cell that fails.
+def execute(notebook: Notebook, scale: str, parameters: dict[str, object], runs: dict[str, list]) -> None:
+    """Execute a notebook in its own folder with these parameters; its outputs are replaced once it succeeds.
+
+    `runs` names the folder of each trained run that it needs, with experiment and seed. It is kept in the
+    metadata, beside the digests of its files and of what they were made from (status.input_digests), commit,
+    versions and the most memory that the kernel took. Raises PapermillExecutionError for a cell that fails,
+    and ValueError for files that it may not write: their names must begin with its own.
     """
+    attempt, output = notebook.attempt(scale), notebook.executed(scale)
     record = {"runs": runs, "input_digests": input_digests(notebook, runs), **software()}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    options = {"kernel_name": "python3", "progress_bar": False, "log_output": False}
-    done = papermill.execute_notebook(notebook, output, parameters, cwd=notebook.parent, **options)
+    figures = Path(parameters["figures"])
+    unfinished = figures / f"{_UNFINISHED}{notebook.name}"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    for folder in (attempt.parent, output.parent, unfinished):
+        folder.mkdir(parents=True, exist_ok=True)
+    given = {**parameters, "figures": str(unfinished)}
+    options = {"kernel_name": "python3", "language": "python", "progress_bar": False, "log_output": False}
+    done = papermill.execute_notebook(notebook.path, attempt, given, cwd=notebook.path.parent, **options)
+    files = sorted(path for path in unfinished.iterdir() if path.is_file())
+    check_names(notebook.name, files)
+    record |= {"files": {path.name: file_digest(path) for path in files}}
     done.metadata[RECORD] = {**record, "peak_memory": peak_memory(children=True)}
-    write_atomically(output, json.dumps(done, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(done, indent=1, ensure_ascii=False) + "\n"
+    for path in files:
+        os.replace(path, figures / path.name)
+    write_atomically(output, text.replace(f"{os.sep}{unfinished.name}", ""))
+    shutil.rmtree(unfinished)
+    attempt.unlink()
+
+
+def check_names(name: str, files: Sequence[Path]) -> None:
+    """Raise ValueError unless a notebook wrote files, and named them NAME.* or NAME_*.*."""
+    if not files:
+        raise ValueError(f"{name} wrote no file into the folder `figures`")
+    for path in files:
+        if path.stem != name and not path.name.startswith(f"{name}_"):
+            raise ValueError(f"{name} wrote {path.name}; the names of its files must begin with {name}")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """NOTEBOOK OUTPUT DEVICE JSON, the last with `parameters` and `runs`; 1 for a cell that fails."""
-    notebook, output, device, given = arguments
+    """Execute NOTEBOOK SCALE JSON, the last with `parameters` and `runs`; return 1 for one that fails."""
+    notebook, scale, given = arguments
     asked = json.loads(given)
     try:
-        execute(Path(notebook), Path(output), {**asked["parameters"], "device": device}, asked["runs"])
-    except PapermillExecutionError as error:
+        execute(Notebook(Path(notebook)), scale, asked["parameters"], asked["runs"])
+    except (PapermillExecutionError, ValueError, OSError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The words and numbers of an executed notebook as HTML: without its code, and without its pictures."""
+"""The text and numbers of an executed notebook as HTML: without its code and its pictures."""
 
 import json
 from pathlib import Path
@@ -9,11 +9,11 @@ from markupsafe import Markup, escape
 
 
 class Article(NamedTuple):
-    """What a notebook says: before its figure, in between, and in its last paragraph with what follows."""
+    """The text of a notebook: before its figure, in between, and from its last paragraph on."""
 
-    lead: Markup
-    middle: Markup
-    conclusion: Markup
+    lead: Markup = Markup()
+    middle: Markup = Markup()
+    conclusion: Markup = Markup()
 
 
 class _Renderer(mistune.HTMLRenderer):
@@ -35,22 +35,20 @@ _markdown = mistune.create_markdown(renderer=_Renderer(escape=True), plugins=["t
 
 
 def read_article(path: Path, with_tables: bool = True) -> Article:
-    """The article of an executed notebook, with its tables or without; empty where there is none."""
-    if not path.is_file():
-        return Article(Markup(), Markup(), Markup())
+    """Return the article of an executed notebook, with its tables or without."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     drawn = next((i for i, cell in enumerate(cells) if _has_picture(cell)), len(cells))
-    words = [i for i, cell in enumerate(cells) if cell["cell_type"] == "markdown" and i > drawn]
-    last = words[-1] if words else len(cells)
+    paragraphs = [i for i, cell in enumerate(cells) if cell["cell_type"] == "markdown" and i > drawn]
+    last = paragraphs[-1] if paragraphs else len(cells)
     parts = (cells[:drawn], cells[drawn:last], cells[last:])
-    return Article(*(Markup("").join(_said(cell, with_tables) for cell in part) for part in parts))
+    return Article(*(Markup("").join(_html(cell, with_tables) for cell in part) for part in parts))
 
 
 def _has_picture(cell: dict) -> bool:
     return any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
 
 
-def _said(cell: dict, with_tables: bool) -> Markup:
+def _html(cell: dict, with_tables: bool) -> Markup:
     if cell["cell_type"] == "markdown":
         return Markup(_markdown("".join(cell["source"])))
     return Markup("").join(_output(output, with_tables) for output in cell.get("outputs", []))

@@ -1,32 +1,24 @@
-"""The notebooks and what each says of itself: title, parameters, experiments, the files it writes.
+"""The notebooks, and what each says of itself: title, parameters, experiments, where its outputs lie.
 
 The cell tagged `parameters` is the only place that knows which experiments a notebook needs.
 """
 
 import ast
+import hashlib
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from tvae_core.files import FIGURES, HOME, file_name
+from tvae_core.files import FIGURES, HOME
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 RECORD = "tvae_core"  # in the metadata of an executed notebook: what it was made from
-
-
-# What each call in a notebook writes: which of its arguments is the name, and the suffixes that follow it.
-_WRITERS = {
-    "save": (2, (".png", ".pdf", ".json")),
-    "save_page": (2, (".html",)),
-    "write_table": (1, (".md", ".csv")),
-    "write_json": (0, ("",)),
-}
-
 GIVEN = ("scale", "seeds", "device", "runs", "figures")  # parameters with an option or a place of their own
+_MAGIC = re.compile(r"(?m)^\s*[%!?].*$")  # lines for IPython, such as %matplotlib inline
 
 
 @dataclass(frozen=True)
@@ -37,42 +29,66 @@ class Notebook:
 
     @property
     def name(self) -> str:
-        """What `--only` calls it and its figure is named."""
+        """Return what `--only` calls it; the names of its files begin with this."""
         return self.path.stem
 
     @cached_property
-    def _cells(self) -> list[dict]:
-        return json.loads(self.path.read_text(encoding="utf-8"))["cells"]
+    def cells(self) -> list[dict]:
+        """Return its cells; none for the format of before 2014. ValueError for a file that is no notebook."""
+        try:
+            read = json.loads(self.path.read_text(encoding="utf-8"))
+            cells = read.get("cells", [])
+            return [{"source": "", "metadata": {}, "cell_type": "", **cell} for cell in cells]
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            raise ValueError(f"{self.path.name} cannot be read as a notebook: {error}") from error
+
+    @property
+    def _parameter_cells(self) -> list[dict]:
+        return [cell for cell in self.cells if "parameters" in cell["metadata"].get("tags", [])]
+
+    @property
+    def code(self) -> str:
+        """Return the code of all its cells as Python, without IPython's own lines."""
+        return "\n".join(_python(cell) for cell in self.cells if cell["cell_type"] == "code")
+
+    @property
+    def digest(self) -> str:
+        """Return a digest of its text and code; outputs, which opening it changes, don't count."""
+        said = [(c["cell_type"], "".join(c["source"]), c["metadata"].get("tags", [])) for c in self.cells]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
     @property
     def title(self) -> str:
-        """Its first heading, `ITEM: what it shows`."""
-        lines = [line for cell in self._cells for line in "".join(cell["source"]).splitlines()]
+        """Return its first heading, `ITEM: what it shows`."""
+        lines = [line for cell in self.cells for line in "".join(cell["source"]).splitlines()]
         return next((line.lstrip("# ") for line in lines if line.startswith("# ")), self.name)
 
     @property
     def item(self) -> str:
-        """Which figure, table or section of the paper it is, as its title says before the colon."""
+        """Return which figure, table or section of the paper it is: its title before the colon."""
         return self.title.partition(":")[0].strip()
 
     @property
     def shows(self) -> str:
-        """What there is to see, as its title says after the colon."""
+        """Return what there is to see: its title after the colon."""
         return self.title.partition(":")[2].strip()
 
     @property
-    def place(self) -> tuple[int, int, str]:
-        """Where it comes among the others: figures by their numbers, tables by theirs, then the rest."""
+    def sort_key(self) -> tuple[int, int, str, str]:
+        """Return where it comes among the others: figures by number, tables by number, then the rest."""
         numbered = re.match(r"(Figure|Table)s? (\d+)", self.item)
         kind = ("Figure", "Table").index(numbered[1]) if numbered else 2
-        return kind, int(numbered[2]) if numbered else 0, self.item
+        return kind, int(numbered[2]) if numbered else 0, self.item, self.name
 
     @cached_property
     def parameters(self) -> dict[str, object]:
-        """Names and stored values in the cell tagged `parameters`; ValueError unless they are literals."""
-        tagged = [c for c in self._cells if "parameters" in c["metadata"].get("tags", [])]
+        """Return names and values in the cell tagged `parameters`; ValueError unless they are literals."""
         found = {}
-        for node in ast.parse("".join(tagged[0]["source"]) if tagged else "").body:
+        try:
+            nodes = ast.parse("\n".join(map(_python, self._parameter_cells[:1]))).body
+        except SyntaxError as error:
+            raise ValueError(f"{self.path.name}: its parameters are not Python: {error}") from error
+        for node in nodes:
             try:
                 target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
                 found[target.id] = ast.literal_eval(node.value)
@@ -80,12 +96,12 @@ class Notebook:
                 raise ValueError(f"{self.path.name}: {ast.unparse(node)!r} is no parameter") from None
         return found
 
-    def experiments(self, changes: dict[str, object]) -> list[str]:
-        """Names of the experiments it needs, if its parameters are changed so."""
+    def experiments(self, changes: Mapping[str, object]) -> list[str]:
+        """Return the experiments it needs if its parameters are changed so."""
         return {**self.parameters, **changes}.get("experiments", [])
 
-    def command(self, scale: str, parameters: dict[str, object]) -> str:
-        """How run_all.sh is called to make it so, with the parameters that it was given."""
+    def command(self, scale: str, parameters: Mapping[str, object]) -> str:
+        """Return the call of run_all.sh that makes it with these parameters."""
         words = ["./run_all.sh", "--scale", scale, "--only", self.name]
         if parameters.get("seeds"):
             words += ["--seeds", ",".join(map(str, parameters["seeds"]))]
@@ -93,92 +109,73 @@ class Notebook:
             words += ["--set", f"{key}={parameters[key]}"]
         return shlex.join(words)
 
-    @cached_property
-    def _writes(self) -> list[tuple[ast.expr, tuple[str, ...]]]:
-        """The name that each writing call is given, and the suffixes it writes, in the order of the code."""
-        calls = []
-        for cell in (cell for cell in self._cells if cell["cell_type"] == "code"):
-            try:
-                nodes = ast.walk(ast.parse(re.sub(r"(?m)^\s*[%!].*$", "", "".join(cell["source"]))))
-            except SyntaxError:  # executing the notebook will say so
-                continue
-            found = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-            calls += sorted(found, key=lambda node: (node.lineno, node.col_offset))
-        known = [(call, *_WRITERS[call.func.id]) for call in calls if call.func.id in _WRITERS]
-        return [(call.args[place], suffixes) for call, place, suffixes in known if len(call.args) > place]
-
-    def figures(self, scale: str, changes: Mapping[str, object] | None = None) -> list[Path]:
-        """Return the files that it writes into the folder of figures, read off its code without running it.
-
-        A name such as `f"prior_{…}"` stands for a file for each experiment, and `f"study_{data}"` for one for
-        each kind of data that these are trained on. `changes` are other values of its parameters; None: those
-        that it was last executed with.
-        """
-        changes = self.record(scale).get("parameters", {}) if changes is None else changes
-        names = [
-            name + suffix
-            for argument, suffixes in self._writes
-            for name in _written_out(argument, scale, self.experiments(changes))
-            for suffix in suffixes
-        ]
-        return [FIGURES / scale / name for name in dict.fromkeys(names)]
-
     def executed(self, scale: str) -> Path:
-        """Where it lies, outputs included, once it has run through."""
+        """Return where it lies with its outputs once it has run through."""
         return HOME / "notebooks" / scale / f"{self.name}.ipynb"
 
     def record(self, scale: str) -> dict[str, object]:
-        """What the executed notebook says of itself, `{}` unless there is one that does.
+        """Return what the executed notebook says of itself, `{}` where there is none or it says nothing.
 
-        The `parameters` it was given, its `seconds`, and what execute.execute adds.
+        That is the `parameters` it was given, its `seconds`, and what execute.execute adds. ValueError for a
+        file that cannot be read.
         """
-        if not self.executed(scale).is_file():
+        path = self.executed(scale)
+        if not path.is_file():
             return {}
-        said = json.loads(self.executed(scale).read_text(encoding="utf-8"))["metadata"]
-        if RECORD not in said:
-            return {}
-        run = said["papermill"]
-        return {**said[RECORD], "parameters": run["parameters"], "seconds": run["duration"]}
+        try:
+            said = json.loads(path.read_text(encoding="utf-8"))["metadata"]
+            own = said.get(RECORD, {})
+            run = said["papermill"] if own else {}
+            return own and {**own, "parameters": run["parameters"], "seconds": run["duration"]}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"the executed {path.name} cannot be read ({error!r})") from error
+
+    def figures(self, scale: str) -> list[Path]:
+        """Return the files that it wrote for others to use, as its record names them."""
+        return [FIGURES / scale / name for name in self.record(scale).get("files", {})]
 
     def attempt(self, scale: str) -> Path:
-        """Where it lies while it runs, and stays if it fails; its messages lie beside it as NAME.log."""
+        """Return where it lies while it runs and stays if it fails; its error lies beside it as NAME.log."""
         return HOME / "failed" / scale / f"{self.name}.ipynb"
 
-    def outputs(self, scale: str, changes: Mapping[str, object] | None = None) -> list[Path]:
-        """Return all that it makes: the executed notebook, and its `figures`."""
-        return [self.executed(scale), *self.figures(scale, changes)]
-
     def error_message(self, scale: str) -> str:
-        """The last line of what made it fail."""
+        """Return the last line of its error; "" if it did not fail."""
         log = self.attempt(scale).with_suffix(".log")
         text = log.read_text(errors="replace") if log.is_file() else ""
         lines = re.sub(r"\x1b\[[0-9;]*m", "", text).split("\n")  # without the colours of a traceback
-        return next((line.strip() for line in reversed(lines) if line.strip()), "no message")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "no message" if text else "")
 
 
-def _written_out(name: ast.expr, scale: str, experiments: Sequence[str]) -> list[str]:
-    if isinstance(name, ast.BinOp):  # folder / name
-        name = name.right
-    if not isinstance(name, ast.JoinedStr):
-        return [name.value] if isinstance(name, ast.Constant) else []
-    from tvae_core.experiments import (  # torch: not for every reader of a title
-        read_experiment,
-        write_experiment,
-    )
-
-    rows = [read_experiment(text, scale) for text in experiments]
-    (field,) = {ast.unparse(part.value) for part in name.values if isinstance(part, ast.FormattedValue)}
-    values = dict.fromkeys(row.data if field == "data" else file_name(write_experiment(row)) for row in rows)
-    parts = [part.value if isinstance(part, ast.Constant) else None for part in name.values]
-    return ["".join(value if part is None else part for part in parts) for value in values]
+def _python(cell: dict) -> str:
+    return _MAGIC.sub("", "".join(cell["source"]))
 
 
 def notebooks(folder: Path = NOTEBOOKS) -> dict[str, Notebook]:
-    """All notebooks of a folder, by name, in the order of `place`."""
-    found = sorted((Notebook(path) for path in folder.glob("*.ipynb")), key=lambda n: (n.place, n.name))
-    return {notebook.name: notebook for notebook in found}
+    """Return all notebooks of a folder by name, in the order of `sort_key`. ValueError for a broken one."""
+    found = map(Notebook, folder.glob("[!.]*.ipynb"))
+    return {notebook.name: notebook for notebook in sorted(found, key=lambda n: n.sort_key)}
 
 
-def reproducible(folder: Path = NOTEBOOKS) -> dict[str, Notebook]:
-    """Return the notebooks that make a figure or a table, by name; the explorer makes none."""
-    return {name: notebook for name, notebook in notebooks(folder).items() if notebook.figures("smoke", {})}
+def reproducible(folder: Path = NOTEBOOKS) -> tuple[dict[str, Notebook], dict[str, str], dict[str, str]]:
+    """Return the notebooks that make an item, in order, and why broken ones and copies make none.
+
+    An item has a parameter `figures`: the folder for what it makes. Other notebooks, such as the explorer
+    or a user's own, are none. Among several with one item the original is the one whose code names its files
+    after it, or else the one with the shortest name; the others are copies.
+    """
+    items, broken, copies = [], {}, {}
+    for notebook in map(Notebook, sorted(folder.glob("[!.]*.ipynb"))):
+        try:
+            if "figures" in notebook.parameters:
+                items.append(notebook)
+        except ValueError as error:
+            broken[notebook.name] = str(error)
+    originals: dict[str, Notebook] = {}
+    for notebook in sorted(items, key=lambda n: (f'"{n.name}' not in n.code, len(n.name), n.name)):
+        original = originals.setdefault(notebook.item, notebook)
+        if original is not notebook:
+            copies[notebook.name] = (
+                f"{notebook.path.name} is left out, a copy of {original.path.name}: to make both, change its "
+                f"title {notebook.item!r} and the names of the files that it saves"
+            )
+    return {n.name: n for n in sorted(originals.values(), key=lambda n: n.sort_key)}, broken, copies

@@ -9,8 +9,8 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from tvae_core.files import FIGURES, RUNS, write_atomically
 from tvae_core.plotting.tables import FIELDS, UNDEFINED, number
 from tvae_core.reproduce.notebook_text import Article, read_article
 from tvae_core.reproduce.notebooks import Notebook
-from tvae_core.reproduce.status import Status, status
+from tvae_core.reproduce.status import Status, file_digest, status
 
 Reference = Mapping[tuple[str, str], float]
 MARKS = {"made": "●", "stale": "◐", "failed": "✕", "missing": "○"}  # told apart without colours
@@ -60,86 +60,120 @@ class Trained:
 
 @dataclass(frozen=True)
 class Item:
-    """A figure or table at a scale: what there is of it, and what it was made from."""
+    """A figure or table at a scale: what there is of it, and what it was made from.
+
+    What cannot be read is left out, and named in `problems`.
+    """
 
     notebook: Notebook
     scale: str
     status: Status
+    problems: dict[Path, str] = field(default_factory=dict)
+
+    def _read(self, read: Callable[[Path], object], path: Path) -> list:
+        try:
+            return [read(path)] if path.is_file() else []
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SyntaxError) as error:
+            self.problems[path] = f"{path} cannot be read ({error!r}); delete it and call again"
+            return []
 
     @cached_property
     def record(self) -> dict[str, object]:
-        """What the executed notebook says of itself."""
-        return self.notebook.record(self.scale)
+        """Return what the executed notebook says of itself."""
+        return next(iter(self._read(lambda _: self.notebook.record(self.scale), self._executed)), {})
+
+    @property
+    def _executed(self) -> Path:
+        return self.notebook.executed(self.scale)
 
     @cached_property
     def article(self) -> Article:
-        """The words and numbers of the executed notebook."""
-        return read_article(self.notebook.executed(self.scale), with_tables=not self.tables)
+        """Return the words and numbers of the executed notebook."""
+        found = self._read(lambda path: read_article(path, with_tables=not self.tables), self._executed)
+        return found[0] if found else Article()
+
+    @cached_property
+    def _files(self) -> list[Path]:
+        names = self.record.get("files", {})
+        return [path for path in (FIGURES / self.scale / name for name in names) if path.is_file()]
 
     @cached_property
     def tables(self) -> list[Table]:
-        """The tables that it wrote (tables.comma_separated)."""
-        found = []
-        for path in (path for path in self._files if path.suffix == ".csv"):
-            cells = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
-            if cells and set(cells[0]) == set(FIELDS):
-                found.append(Table(cells, read_picture(path.with_suffix(".png")).caption))
-        return found
+        """Return the tables that it wrote (tables.comma_separated)."""
+        found = [t for path in self._files if path.suffix == ".csv" for t in self._read(read_table, path)]
+        return [table for table in found if table.cells and set(table.cells[0]) == set(FIELDS)]
 
     @cached_property
     def pictures(self) -> list[Picture]:
-        """Its figures; a table stands on the page as text, not as a picture."""
+        """Return its figures; a table stands on the page as text, not as a picture."""
         named = {path.stem for path in self._files if path.suffix == ".csv"} if self.tables else set()
-        return [read_picture(p) for p in self._files if p.suffix == ".png" and p.stem not in named]
-
-    @property
-    def _files(self) -> list[Path]:
-        return [path for path in self.notebook.figures(self.scale) if path.is_file()]
+        drawn = [path for path in self._files if path.suffix == ".png" and path.stem not in named]
+        return [picture for path in drawn for picture in self._read(read_picture, path)]
 
     @cached_property
     def runs(self) -> list[Trained]:
-        """The runs that it needed, as far as they are still there."""
-        needed = self.record.get("runs", {}).items()
-        files = {folder: RUNS / folder / "provenance.json" for folder, _ in needed}
-        about = {folder: json.loads(path.read_text()) for folder, path in files.items() if path.is_file()}
-        return [Trained(*run, about[folder]) for folder, run in needed if folder in about]
+        """Return the runs that it needed, as far as they are still there."""
+        found = []
+        for folder, run in self.record.get("runs", {}).items():
+            found += self._read(
+                lambda path, run=run: Trained(*run, {"seconds": 0.0, **_read_json(path)}),
+                RUNS / folder / "provenance.json",
+            )
+        return found
 
     @property
     def seeds(self) -> dict[str, list[int]]:
-        """The seeds of each experiment."""
+        """Return the seeds of each experiment."""
         names = dict.fromkeys(run.experiment for run in self.runs)
         return {name: [run.seed for run in self.runs if run.experiment == name] for name in names}
 
     def recorded(self, key: str) -> list:
-        """What the provenance of its runs says under a key, each once; nothing where they don't say it."""
+        """Return what the provenance of its runs says under a key, each once."""
         return [v for v in dict.fromkeys(run.about.get(key) for run in self.runs) if v]
 
     @property
     def seconds(self) -> float:
-        """What the notebook and the training of its runs took."""
+        """Return what the notebook and the training of its runs took."""
         return self.record.get("seconds", 0.0) + sum(run.about["seconds"] for run in self.runs)
 
     @property
     def files(self) -> list[str]:
-        """What lies beside the page, by the way that leads there from it."""
-        made = [path for path in self.notebook.outputs(self.scale) if path.is_file()]
+        """Return what lies beside the page, by the way that leads there from it."""
+        made = [path for path in (self._executed, *self._files) if path.is_file()]
         return [Path(os.path.relpath(path, FIGURES / self.scale)).as_posix() for path in made]
 
     @property
     def command(self) -> str:
-        """The command that makes it again, just so."""
+        """Return the command that makes it again, just so."""
         return self.notebook.command(self.scale, self.record.get("parameters", {}))
+
+
+def made_in(notebook: Notebook, scale: str) -> float:
+    """Return the seconds that a notebook and the training of its runs took."""
+    return Item(notebook, scale, Status("made")).seconds
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_table(path: Path) -> Table:
+    """Return a table from its file, with the caption that lies beside it."""
+    cells = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+    words = path.with_suffix(".json")
+    return Table(cells, _read_json(words)["caption"] if words.is_file() else "")
 
 
 def read_picture(path: Path) -> Picture:
     """Return a figure that style.save wrote, and the page of the same name beside it if there is one."""
     with Image.open(path) as image:
+        image.load()
         width, height = image.size
     page, pdf, words = (path.with_suffix(suffix) for suffix in (".html", ".pdf", ".json"))
-    said = json.loads(words.read_text(encoding="utf-8")) if words.is_file() else {}
+    said = _read_json(words) if words.is_file() else {}
     return Picture(
         path=path,
-        digest=hashlib.sha256(path.read_bytes()).hexdigest(),
+        digest=file_digest(path),
         alt=said.get("alt", ""),
         caption=said.get("caption", ""),
         width=width,
@@ -150,14 +184,14 @@ def read_picture(path: Path) -> Picture:
 
 
 def embedded(path: Path) -> str:
-    """A PNG as a data URI of a quarter of its size: WebP in a quality that shows no difference."""
+    """Return a PNG as a data URI of a quarter of its size: WebP in a quality that shows no difference."""
     with Image.open(path) as image, io.BytesIO() as small:
         image.convert("RGB").save(small, "WEBP", quality=90, method=2)
         return "data:image/webp;base64," + base64.b64encode(small.getvalue()).decode()
 
 
 def pivot(cells: Sequence[dict[str, str]], reference: Reference) -> tuple[list[dict], list[dict]]:
-    """Columns and rows of a table for the page, with a reference and a difference where one is known."""
+    """Return columns and rows of a table, with a reference and a difference where one is known."""
     columns: dict[str, dict] = {}
     for cell in cells:
         known = not int(cell["control"]) and (cell["experiment"], cell["measure"]) in reference
@@ -188,7 +222,7 @@ def _shown(cell: dict[str, str], compared: bool, reference: Reference) -> dict[s
 
 
 def render(scale: str, items: Sequence[Item], reference: Reference) -> str:
-    """The page, the same text for the same files, with the digest of each picture in its place."""
+    """Return the page, the same text for the same files, with the digest of each picture in its place."""
     loader = PackageLoader("tvae_core.reproduce", ".")
     options = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
     environment = Environment(loader=loader, autoescape=True, **options)
@@ -198,29 +232,34 @@ def render(scale: str, items: Sequence[Item], reference: Reference) -> str:
 
 
 def minutes(seconds: float) -> str:
-    """Seconds as minutes, to a tenth."""
+    """Return seconds as minutes, to a tenth."""
     return f"{seconds / 60:,.1f}"
 
 
 def gigabytes(sizes: Iterable[int | None]) -> str:
-    """The largest of some sizes in bytes."""
+    """Return the largest of some sizes in bytes."""
     known = [size for size in sizes if size]
     return f"{max(known) / 1e9:.1f} GB" if known else "not recorded"
 
 
-def report(scale: str, notebooks: Iterable[Notebook], reference: Reference, noted: Mapping[str, str]) -> Path:
-    """Write the report of a scale if it would differ from the one that is there, and return its path.
+def report(
+    scale: str, notebooks: Iterable[Notebook], reference: Reference, noted: Mapping[str, str]
+) -> tuple[Path, list[str]]:
+    """Write the report of a scale if it would differ from the one that is there.
 
     `noted` says, by notebook, why something was not made in this call where its files alone don't tell.
+    Returns the path of the page, and a sentence for each file that could not be read.
     """
-    items = [Item(notebook, scale, status(notebook, scale)) for notebook in notebooks]
-    for i, item in enumerate(items):
-        if item.status.word == "missing" and item.notebook.name in noted:
-            items[i] = Item(item.notebook, scale, Status("missing", noted[item.notebook.name]))
+    items = []
+    for notebook in notebooks:
+        word, why = status(notebook, scale)
+        items.append(
+            Item(notebook, scale, Status(word, noted.get(notebook.name, why) if word == "missing" else why))
+        )
     page, path = render(scale, items, reference), FIGURES / scale / "report.html"
     last_line = f"<!-- {hashlib.sha256(page.encode()).hexdigest()} -->\n"
-    if not path.is_file() or not path.read_text(encoding="utf-8").endswith(last_line):
+    if not path.is_file() or not path.read_bytes().endswith(last_line.encode()):
         for picture in (picture for item in items for picture in item.pictures):
             page = page.replace(f'src="{picture.digest}"', f'src="{embedded(picture.path)}"')
         write_atomically(path, f"{page}\n{last_line}")
-    return path
+    return path, [problem for item in items for problem in item.problems.values()]

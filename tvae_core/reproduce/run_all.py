@@ -1,6 +1,6 @@
-"""Regenerate figures and tables: Snakemake run and watched, a table at the end.
+"""Regenerate figures and tables: find out what is not up to date, make it, and show how everything stands.
 
-What depends on what is the business of notebooks/Snakefile; run_all.sh comes in through `main`.
+run_all.sh comes in through `main`; notebooks/Snakefile orders the jobs.
 """
 
 import contextlib
@@ -13,20 +13,18 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 
 from tvae_core.experiments import EXPERIMENTS, read_experiment, write_experiment
-from tvae_core.files import HOME
+from tvae_core.files import DATA_VARIABLE, HOME, HOME_VARIABLE, OFFLINE, OFFLINE_VARIABLE
 from tvae_core.measures.evaluation import COMPARABLE
 from tvae_core.reproduce.notebooks import NOTEBOOKS, Notebook, reproducible
 from tvae_core.reproduce.reference import read_reference
 from tvae_core.reproduce.report import Reference, report
-from tvae_core.reproduce.request import Request, read_request
-from tvae_core.reproduce.status import status
+from tvae_core.reproduce.request import Request, error_in_experiments, read_request
+from tvae_core.reproduce.tasks import Task, find_sources, tasks
 from tvae_core.training.hardware import choose_device
 
 GRACE = 15  # seconds that jobs get to end by themselves
@@ -57,70 +55,33 @@ def run_group(command: Sequence[str], environment: Mapping[str, str]) -> int:
         watcher.wait()
 
 
-def run_snakemake(request: Request, journal: Path) -> int:
-    """Make what is missing or has changed; each job that ran leaves a line in the journal."""
+def _environment(request: Request, sources: Mapping[str, str]) -> dict[str, str]:
+    """The jobs' environment: they use the folders and the data that were found here, and no others."""
+    absent = {dataset.lower() for dataset, source in sources.items() if source == "offline"}
+    found = {HOME_VARIABLE: str(HOME), DATA_VARIABLE: str(request.data)}
+    return {**os.environ, **found, OFFLINE_VARIABLE: ",".join(sorted((OFFLINE | absent) - {""}))}
+
+
+def run_snakemake(request: Request, stale: Sequence[Task], environment: Mapping[str, str]) -> int:
+    """Make these again, and train the runs that they need."""
     threads = max(1, torch.get_num_threads() // request.parallel)
-    names = [notebook.name for notebook in request.chosen]
-    config = {k: getattr(request, k) for k in ("scale", "device", "seeds", "changes")}
-    config |= {"only": names, "threads": threads, "journal": str(journal)}
-    file = journal.with_suffix(".json")
-    file.write_text(json.dumps(config))
-
-    snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(NOTEBOOKS / "Snakefile")]
-    snakemake += ["--directory", str(HOME), "--configfile", str(file)]
-    snakemake += ["--cores", str(request.parallel * threads)]
-    environment = {**os.environ, **({"TVAE_DATA": request.data} if request.data else {})}
-    if any((HOME / ".snakemake" / "locks").glob("*")):  # a killed call left it: no other is at work here
-        run_group([*snakemake, "--quiet", "all", "--unlock"], environment)
-    making = ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime", "input", "params"]
-    making += ["--forcerun", *(f"notebook_{name}" for name in names)] if request.force else []
-    code = run_group([*snakemake, "--quiet", "all", *making], environment)
-    if code not in (0, 130) and not journal.is_file():  # it came to no job, and was told to be quiet
-        run_group([*snakemake, "--quiet", "host", "progress", "reason", "rules", "--dry-run"], environment)
-    return code
-
-
-@dataclass(frozen=True)
-class Job:
-    """A line of the journal: a run trained or a notebook executed in this call."""
-
-    rule: str
-    name: str
-    code: int
-    seconds: int
-
-
-def read_journal(journal: Path) -> list[Job]:
-    """The jobs that ended, in order."""
-    lines = journal.read_text().splitlines() if journal.is_file() else []
-    return [Job(r, n, int(c), int(s)) for r, n, c, s in (line.split("\t") for line in lines)]
-
-
-def outcome(notebook: Notebook, request: Request, jobs: Sequence[Job], code: int) -> tuple[str, ...]:
-    """Its row of the table: name, status, minutes, where the figure lies or why there is none."""
-    texts = notebook.experiments(request.changes)
-    needed = {write_experiment(read_experiment(text, request.scale)) for text in texts}
-    trained = [job for job in jobs if job.rule == "train" and job.name.rpartition(", seed ")[0] in needed]
-    own = [job for job in jobs if job.rule == f"notebook_{notebook.name}"]
-    minutes = f"{sum(job.seconds for job in [*trained, *own]) / 60:.1f}"
-    made = notebook.outputs(request.scale, request.changes)
-    missing = [path for path in made if not path.is_file()]
-    figure = str(next((path for path in made if path.suffix == ".png"), made[0]))
-    failed = [job.name for job in trained if job.code]
-    if any(job.code for job in own) and code != 130:
-        words = f"{notebook.error_message(request.scale)}\n  see {notebook.attempt(request.scale)}"
-        return notebook.name, "failed", minutes, words
-    if own and missing and code != 130:
-        return notebook.name, "failed", minutes, f"did not write {', '.join(p.name for p in missing)}"
-    if own and not missing and not any(job.code for job in own):
-        return notebook.name, "done", minutes, figure
-    if code == 130:
-        return notebook.name, "interrupted" if trained else "not run", minutes, "call again to go on"
-    if failed:
-        return notebook.name, "not run", minutes, f"training failed: {', '.join(failed)} (see above)"
-    if missing or (code and not any(job.code for job in jobs)):
-        return notebook.name, "not run", minutes, ""
-    return notebook.name, "up to date", minutes, figure
+    runs = {
+        folder: {"name": str(run), "experiment": text, "seed": run.exp.seed}
+        for task in stale
+        for folder, (text, run) in task.runs.items()
+    }
+    config = {"scale": request.scale, "device": request.device, "threads": threads, "runs": runs}
+    config |= {"notebooks": [task.job for task in stale]}
+    with tempfile.NamedTemporaryFile("w", prefix="tvae-", suffix=".json") as file:
+        json.dump(config, file)
+        file.flush()
+        snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(NOTEBOOKS / "Snakefile")]
+        snakemake += ["--directory", str(HOME), "--configfile", file.name, "--quiet", "all"]
+        snakemake += ["--cores", str(request.parallel * threads)]
+        if any((HOME / ".snakemake" / "locks").glob("*")):  # a killed call left it: no other is at work here
+            run_group([*snakemake, "--unlock"], environment)
+        snakemake += ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "input"]
+        return run_group([*snakemake, "--", *(f"notebook_{i}" for i in range(len(stale)))], environment)
 
 
 def show_table(rows: Sequence[Sequence[str]]) -> None:
@@ -132,38 +93,48 @@ def show_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def reproduce(request: Request, available: Mapping[str, Notebook], reference: Reference) -> int:
-    """Carry out a request, print its table and write the report of its scale.
+    """Carry out a request, write the report of its scale and print a table.
 
     0 if everything asked for is there now, 1 if not, 130 if interrupted.
     """
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="tvae-") as folder:
-        journal = Path(folder) / "journal"
-        code = run_snakemake(request, journal)
-        jobs = read_journal(journal)
-    rows = [outcome(notebook, request, jobs, code) for notebook in request.chosen]
+    sources = find_sources(request)
+    asked = tasks(request, sources)
+    stale = [task for task in asked if request.force or task.status.word != "made"]
+    print(f"{len(stale)} of {len(asked)} to be made", *(t.notebook.name for t in stale), flush=True)
+    code = run_snakemake(request, stale, _environment(request, sources)) if stale else 0
+    rows = [task.row(code) for task in asked]
+    rows += [(name, "failed", "", why) for name, why in request.broken.items()]
+    noted = {name: why for name, word, _, why in rows if word != "made"}
+    page, problems = report(request.scale, available.values(), reference, noted)
+    for problem in problems:
+        print(f"run_all.sh: {problem}", file=sys.stderr)
     print()
     show_table(rows)
-    noted = {name: words for name, word, _, words in rows if word not in ("done", "up to date")}
-    print(f"Report: {report(request.scale, available.values(), reference, noted)}")
+    print(f"Report: {page}")
     minutes = (time.monotonic() - started) / 60
-    print(f"{minutes:.1f} minutes in all; a notebook's count the training that it needed too")
-    return code if code in (0, 130) else 1
+    print(f"{minutes:.1f} minutes for this call; a notebook's count the training that it needs")
+    return 130 if code == 130 else int(bool(code or noted))
 
 
 def comparable(available: Iterable[Notebook], scale: str) -> list[str]:
-    """What a reference value can be of: the experiments, and the variants of them that notebooks show."""
-    texts = (text for notebook in available for text in notebook.experiments({}))
-    variants = (write_experiment(read_experiment(text, scale)) for text in texts)
-    return list(dict.fromkeys([*EXPERIMENTS, *variants]))
+    """Return what a reference value can be of: the experiments, and the variants that notebooks show."""
+    sound = (notebook for notebook in available if not error_in_experiments(notebook, {}, scale))
+    texts = (text for notebook in sound for text in notebook.experiments({}))
+    return list(
+        dict.fromkeys([*EXPERIMENTS, *(write_experiment(read_experiment(text, scale)) for text in texts)])
+    )
 
 
-def show_list(available: Iterable[Notebook], scale: str) -> None:
+def show_list(request: Request) -> None:
     """Print each item with its notebook, the experiments that it needs, and how it stands at a scale."""
-    rows = [("item", "notebook", scale, "shows", "")]
-    for notebook in available:
-        names = ", ".join(notebook.experiments({})) or "no experiment"
-        rows.append((notebook.item, notebook.name, status(notebook, scale).word, notebook.shows, names))
+    rows = [("item", "notebook", request.scale, "shows", "")]
+    for task in tasks(request):
+        notebook, names = task.notebook, ", ".join(task.notebook.experiments(request.changes))
+        rows.append(
+            (notebook.item, notebook.name, task.status.word, notebook.shows, names or "no experiment")
+        )
+    rows += [("", name, "failed", why, "") for name, why in request.broken.items()]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     for *row, shows, experiments in rows:
         start = "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
@@ -179,27 +150,43 @@ def end_as_by_ctrl_c() -> None:
             signal.signal(number, signal.default_int_handler)
 
 
+def answer(arguments: Sequence[str]) -> int:
+    """Carry out what the arguments ask for; the exit code of `reproduce`."""
+    available, broken, copies = reproducible()
+    request = read_request(arguments, available, broken, copies)
+    for reason in copies.values():
+        print(f"run_all.sh: {reason}", file=sys.stderr)
+    if request.listed:
+        show_list(request)
+        return 0
+    reference = read_reference(comparable(available.values(), request.scale), COMPARABLE)
+    print(f"Scale {request.scale}, device {choose_device(request.device)}, results in {HOME}", flush=True)
+    HOME.mkdir(parents=True, exist_ok=True)
+    with FileLock(HOME / ".run_all.lock", timeout=0):
+        return reproduce(request, available, reference)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """What run_all.sh calls: 2 for a request that is refused, otherwise the exit code of `reproduce`."""
+    """Do what run_all.sh is asked for; 2 if that is refused, 1 if it failed, 130 if interrupted."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter is no reason to stop
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="replace")
+    end_as_by_ctrl_c()
     try:
-        available = reproducible()
-        request = read_request(sys.argv[1:] if arguments is None else arguments, available)
-        if request.listed:
-            show_list(request.chosen, request.scale)
-            return 0
-        reference = read_reference(comparable(available.values(), request.scale), COMPARABLE)
-        print(f"Scale {request.scale}, device {choose_device(request.device)}, results in {HOME}", flush=True)
-        end_as_by_ctrl_c()
-        HOME.mkdir(parents=True, exist_ok=True)
-        with FileLock(HOME / ".run_all.lock", timeout=0):
-            return reproduce(request, available, reference)
+        return answer(sys.argv[1:] if arguments is None else arguments)
     except Timeout:
         print(f"run_all.sh: another call is at work in {HOME}", file=sys.stderr)
     except ValueError as error:
         print(f"run_all.sh: {error}", file=sys.stderr)
+    except BrokenPipeError:  # whoever read the output has closed it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         print(f"run_all.sh: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("run_all.sh: interrupted; call again to go on", file=sys.stderr)
+        return 130
     return 2
 
 

@@ -1,61 +1,147 @@
-"""How things stand: whether what a notebook makes is there, and was made from what is there now."""
+"""How things stand: whether what a notebook makes is there, and was made from what is there now.
 
+The table at the end of a call, `--list` and the report all say it in the same four words.
+"""
+
+import ast
 import hashlib
-import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from tvae_core.files import RUNS
+from tvae_core.files import FIGURES, RUNS
 from tvae_core.reproduce.notebooks import Notebook
 
-LIBRARY = sorted(Path(__file__).parents[1].rglob("*.py"))
-
-
-def input_digests(notebook: Path, runs: Iterable[str]) -> dict[str, str]:
-    """Digests of what a notebook's outputs depend on: its own, the library's, and that of the runs' results.
-
-    Contents decide, not times, which a copy or a checkout changes. A run that is gone counts as empty.
-    """
-    results = (RUNS / run / "results.json" for run in sorted(runs))
-    parts = {"the notebook": [notebook], "the library": LIBRARY, "a run": results}
-    return {name: _digest(paths) for name, paths in parts.items()}
-
-
-def _digest(paths: Iterable[Path]) -> str:
-    contents = [path.read_bytes() if path.is_file() else b"" for path in paths]
-    return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
+PACKAGE = Path(__file__).parents[1]
+_PLACES = ("runs", "figures", "device")  # parameters that say where, not what
 
 
 class Status(NamedTuple):
-    """One word, and why it is so."""
+    """One word (made, stale, failed or missing), and why it is so."""
 
-    word: str  # made, stale, failed or missing
+    word: str
     why: str = ""
 
 
-def status(notebook: Notebook, scale: str) -> Status:
-    """How the outputs of a notebook stand at a scale."""
-    attempt = notebook.attempt(scale)
-    if attempt.is_file():
-        if _failed(attempt):
-            return Status("failed", notebook.error_message(scale))
+def status(
+    notebook: Notebook,
+    scale: str,
+    parameters: Mapping[str, object] | None = None,
+    runs: Iterable[str] | None = None,
+) -> Status:
+    """Return how the outputs of a notebook stand at a scale.
+
+    `parameters` are those that it is to be made with, and `runs` the folders of the trained runs that it
+    needs; None: those that it was made with. Contents decide, not times, which a copy or a checkout changes.
+    """
+    if error := notebook.error_message(scale):
+        return Status("failed", error)
+    try:
+        record = notebook.record(scale)
+    except ValueError as error:
+        return Status("stale", str(error))
+    if not record and notebook.attempt(scale).is_file():
         return Status("missing", "it was interrupted, or is being made")
-    missing = [path.name for path in notebook.outputs(scale) if not path.is_file()]
-    if missing:
-        never = len(missing) == len(notebook.outputs(scale))
-        return Status("missing", "" if never else f"without {', '.join(missing)}")
-    record = notebook.record(scale)
     if not record:
-        return Status("stale", "its notebook was executed by other means than run_all.sh")
-    now = input_digests(notebook.path, record["runs"])
-    changed = [name for name, digest in record["input_digests"].items() if digest != now[name]]
+        other = notebook.executed(scale).is_file()
+        return (
+            Status("stale", "its notebook was executed by other means than run_all.sh")
+            if other
+            else (Status("missing"))
+        )
+    if absent := [path.name for path in notebook.figures(scale) if not path.is_file()]:
+        return Status("missing", f"without {', '.join(absent)}")
+    changed = list(_changes(notebook, scale, record, parameters, runs))
     return Status("stale", f"{' and '.join(changed)} changed since") if changed else Status("made")
 
 
-def _failed(attempt: Path) -> bool:
-    """Whether papermill noted a cell that failed; a notebook that it was still writing is not read."""
+def _changes(notebook, scale, record, parameters, runs):
+    now = input_digests(notebook, record["runs"])
+    for name, digest in record["input_digests"].items():
+        if digest != now.get(name):
+            yield name
+    if runs is not None and set(runs) != set(record["runs"]):
+        yield "the set of its runs"
+    if parameters is not None and _effective(notebook, parameters) != _effective(
+        notebook, record["parameters"]
+    ):
+        yield "the parameters asked for"
+    for name, digest in record["files"].items():
+        if digest != file_digest(FIGURES / scale / name):
+            yield name
+
+
+def _effective(notebook: Notebook, given: Mapping[str, object]) -> dict[str, object]:
+    return {k: v for k, v in {**notebook.parameters, **given}.items() if k not in _PLACES}
+
+
+def input_digests(notebook: Notebook, runs: Iterable[str]) -> dict[str, str]:
+    """Return digests of what a notebook's outputs depend on: itself, the library, its runs' results."""
+    results = [file_digest(RUNS / run / "results.json") for run in sorted(runs)]
+    return {
+        "the notebook": notebook.digest,
+        "the library": library_digest(notebook),
+        "a run": _digest(results),
+    }
+
+
+def file_digest(path: Path) -> str:
+    """Return the digest of a file's contents; "" for a file that is not there."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def _digest(texts: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+def library_digest(notebook: Notebook) -> str:
+    """Return a digest of the modules that a notebook imports, and of all that these import.
+
+    Comments and docstrings don't count, for they change no figure; a module's templates do.
+    """
+    reached: dict[str, str] = {}
+    waiting = list(_imports(_parse(notebook.code)))
+    while waiting:
+        name = waiting.pop()
+        if name not in reached and (path := _path(name)):
+            reached[name], imports = _read(path)
+            waiting += imports
+    return _digest(text for name in sorted(reached) for text in (name, reached[name]))
+
+
+def _path(module: str) -> Path | None:
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), None)
+
+
+def _parse(code: str) -> ast.Module:
     try:
-        return bool(json.loads(attempt.read_text(encoding="utf-8"))["metadata"]["papermill"]["exception"])
-    except (ValueError, KeyError):
-        return False
+        return ast.parse(code)
+    except SyntaxError:  # executing it will say so
+        return ast.Module([], [])
+
+
+def _imports(tree: ast.Module) -> Iterable[str]:
+    """The modules of this package that code imports, or names as the root does for what it has on request."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == PACKAGE.name:
+            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith(PACKAGE.name))
+
+
+@cache
+def _read(path: Path) -> tuple[str, tuple[str, ...]]:
+    """A module without comments and docstrings, with its templates, and the modules that it imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    named = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    templates = sorted({path.parent / name for name in named if re.fullmatch(r"[\w.]+\.jinja", name)})
+    root = [f"{PACKAGE.name}.{name}" for name in named if path.parent == PACKAGE and path.stem == "__init__"]
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(getattr(body[0], "value", None), ast.Constant):
+            body[0] = ast.Pass()
+    text = ast.unparse(tree) + "".join(map(file_digest, templates))
+    return text, (*_imports(tree), *root)

@@ -1,0 +1,89 @@
+"""What a request comes to: each notebook asked for, what it is given, and the runs that it needs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+
+from tvae_core.experiments import read_experiment
+from tvae_core.files import FIGURES, RUNS
+from tvae_core.reproduce.notebooks import Notebook
+from tvae_core.reproduce.report import made_in
+from tvae_core.reproduce.request import Request
+from tvae_core.reproduce.status import Status, status
+from tvae_core.training.runs import Run, plan
+
+
+@dataclass(frozen=True)
+class Task:
+    """A notebook asked for, with the runs that it needs."""
+
+    notebook: Notebook
+    request: Request
+    runs: Mapping[str, tuple[str, Run]]  # by folder: experiment as the notebook says, and run
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """Return what papermill gives the notebook: those it has, for it only warns about others."""
+        asked = self.request
+        given = {"scale": asked.scale, "seeds": asked.seeds, "device": asked.device, "runs": str(RUNS)}
+        given |= {"figures": str(FIGURES / asked.scale)} | asked.changes
+        return {key: value for key, value in given.items() if key in self.notebook.parameters}
+
+    @property
+    def status(self) -> Status:
+        """Return how it stands now."""
+        return status(self.notebook, self.request.scale, self.parameters, self.runs)
+
+    @cached_property
+    def job(self) -> dict[str, object]:
+        """Return what notebooks/Snakefile has to know of it."""
+        runs = {folder: [text, run.exp.seed] for folder, (text, run) in self.runs.items()}
+        path, name = str(self.notebook.path), self.notebook.name
+        return {"name": name, "path": path, "parameters": self.parameters, "runs": runs}
+
+    def row(self, code: int) -> tuple[str, str, str, str]:
+        """Return its row of the table after Snakemake ended with `code`: name, status, minutes, figure."""
+        word, why = self.status
+        name, scale = self.notebook.name, self.request.scale
+        if word == "made":
+            figures = [self.notebook.executed(scale), *self.notebook.figures(scale)]
+            shown = next((path for path in figures if path.suffix == ".png"), figures[-1])
+            return name, word, f"{made_in(self.notebook, scale) / 60:.1f}", str(shown)
+        untrained = [str(run) for _, run in self.runs.values() if not run.complete]
+        if code == 130:
+            why = "interrupted; call again to go on"
+        elif word == "failed":
+            why += f"\n  see {self.notebook.attempt(scale)}"
+        elif untrained:
+            why = f"training failed: {'; '.join(untrained)} (see above)"
+        return name, word, "", why
+
+
+def tasks(request: Request, sources: Mapping[str, str] = MappingProxyType({})) -> list[Task]:
+    """Return the notebooks asked for with the runs that they need.
+
+    `sources` says by data set where its images come from, if that was found out already (find_sources).
+    """
+    found = []
+    for notebook in request.chosen:
+        runs = {}
+        for text in notebook.experiments(request.changes):
+            exp = read_experiment(text, request.scale)
+            exp = exp.with_options(source=sources.get(exp.dataset, exp.source))
+            for seed in request.seeds or [exp.seed]:
+                run = plan(exp.with_options(seed=seed), request.device, RUNS, request.data)
+                runs[run.folder.name] = (text, run)
+        found.append(Task(notebook, request, runs))
+    return found
+
+
+def find_sources(request: Request) -> dict[str, str]:
+    """Return the source of each data set needed, `official` or `offline`; official data are downloaded.
+
+    A network that comes and goes must not change what the jobs of one call go by.
+    """
+    texts = [text for notebook in request.chosen for text in notebook.experiments(request.changes)]
+    exps = {exp.dataset: exp for exp in (read_experiment(text, request.scale) for text in texts)}
+    images = {dataset: exp.load_images(request.data) for dataset, exp in exps.items()}
+    return {dataset: "official" if loaded.official else "offline" for dataset, loaded in images.items()}
