@@ -23,6 +23,7 @@ from tvae_core.measures import evaluation, metrics
 from tvae_core.training import learner as learning
 from tvae_core.training import trainer as train
 from tvae_core.training.learner import Learner, build_optimizer
+from tvae_core.training.provenance import software
 from tvae_core.training.runs import Run, identity, plan
 from tvae_core.training.step import Step, kl_weight, learning_rate
 from tvae_core.training.trainer import Trainer, fit
@@ -298,6 +299,11 @@ def test_provenance_and_config(few, data, tmp_path):
     assert config == json.loads(json.dumps(dataclasses.asdict(run.exp)))
     assert {"step", "nll", "kl_z", "kl_u", "elbo", "seconds"} <= run.history[0].keys()
     assert "validation_elbo" in run.history[-1]
+
+
+def test_without_git_the_commit_is_not_known(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert software()["commit"] is None and software()["python"]
 
 
 def test_history_holds_the_means_since_the_last_row(few, data, tmp_path, monkeypatch):

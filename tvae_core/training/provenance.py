@@ -15,11 +15,17 @@ _PACKAGES = ("tvae_core", "torch", "torchvision", "numpy")
 
 
 def software() -> dict[str, object]:
-    """Commit (None outside a checkout), system, Python and the versions of the packages that compute."""
+    """Return commit, system, Python and the versions of the packages that compute.
+
+    The commit is None outside a checkout, and where git is not installed.
+    """
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
-    described = subprocess.run(git, capture_output=True, text=True, check=False)
+    try:
+        commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        commit = ""
     return {
-        "commit": described.stdout.strip() or None,
+        "commit": commit or None,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {name: version(name) for name in _PACKAGES},
