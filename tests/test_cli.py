@@ -136,7 +136,7 @@ def test_a_run_and_the_same_again(capsys, tmp_path, monkeypatch):
     assert main(arguments) == 0
     said = capsys.readouterr()
     folder = tmp_path / said.out.splitlines()[-1]
-    assert list(tmp_path.iterdir()) == [folder] and (folder / "results.json").is_file()
+    assert list(tmp_path.glob("[!.]*")) == [folder] and (folder / "results.json").is_file()
     for word in ("e_eq", "roll_held_out", "trained", "untrained", "chance", "5,000 digits"):
         assert word in said.out
     assert re.search(r"nll \d+, KL z .*, KL u .* nats, [1-9][\d,]* frames/s", said.err)  # the bar
@@ -151,10 +151,10 @@ def test_several_seeds_are_several_runs(capsys, tmp_path):
     arguments = ["--name", "tvae_Lshort_mnist", *SMALL, "--runs", str(tmp_path), "--seed", "2,1"]
     assert main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
-    configs = [json.loads((folder / "config.json").read_text()) for folder in tmp_path.iterdir()]
+    configs = [json.loads((folder / "config.json").read_text()) for folder in tmp_path.glob("[!.]*")]
     assert sorted(config["seed"] for config in configs) == [1, 2]
     assert [line for line in lines if line.startswith("seed")] == ["seed 2", "seed 1"]
-    assert {str(folder) for folder in tmp_path.iterdir()} <= set(lines)
+    assert {str(folder) for folder in tmp_path.glob("[!.]*")} <= set(lines)
 
 
 def test_an_interruption_ends_with_130(capsys, tmp_path, monkeypatch):

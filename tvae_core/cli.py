@@ -12,6 +12,7 @@ from tvae_core.config import SCALES, Experiment, default_scale
 from tvae_core.experiments import EXPERIMENTS, read_experiment
 from tvae_core.explorer.export import FORMATS, animate, export
 from tvae_core.files import DATA, RUNS, write_json
+from tvae_core.measures.catalog import flat
 from tvae_core.training.hardware import choose_device
 from tvae_core.training.runs import Run
 from tvae_core.training.trainer import fit, fit_seeds
@@ -76,7 +77,7 @@ def pick_scale(name: str | None, name_of_device: str) -> str:
 
 def table(run: Run) -> str:
     """The measures of a run in columns, beside the untrained control and chance level."""
-    rows = {name: _flat(row) for name, row in run.results.items()}
+    rows = {name: flat(row) for name, row in run.results.items()}
     lines = [f"{'measure':28}" + "".join(f"{name:>12}" for name in rows)]
     for measure in rows["trained"]:
         values = [row.get(measure) for row in rows.values()]
@@ -85,14 +86,6 @@ def table(run: Run) -> str:
         ]
         lines.append(f"{measure:28}" + "".join(f"{cell:>12}" for cell in cells))
     return "\n".join(lines)
-
-
-def _flat(row: dict[str, object]) -> dict[str, int | float | None]:
-    flat: dict[str, int | float | None] = {}
-    for name, value in row.items():
-        inner = value.items() if isinstance(value, dict) else None
-        flat |= {f"{name} {factor}": v for factor, v in inner} if inner is not None else {name: value}
-    return flat
 
 
 def parse_bench(arguments: list[str]) -> argparse.Namespace:
@@ -143,7 +136,7 @@ def run_experiment(arguments: list[str] | None) -> int:
     for run in fit_seeds(exp, seeds, options.device, options.runs, options.data):
         print(f"seed {run.exp.seed}\n" * (len(seeds) > 1) + table(run))
         about = f"data: {run.provenance['data']}"
-        print(f"nats a frame (E_eq: a sequence), log p with −log n; – not defined; {about}")
+        print(f"nats a frame (E_eq: a sequence); – not defined; {about}")
         print(run.folder)
     return 0
 

@@ -9,8 +9,8 @@ from tvae_core.config import SCALES
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.explorer.scene import STEPS, encode_sequence, open_sequence
 from tvae_core.explorer.state import rank_runs, share_of_the_way
-from tvae_core.measures.evaluation import roll_likelihoods
 from tvae_core.measures.metrics import capsule_correlation
+from tvae_core.measures.rolls import roll_likelihoods
 from tvae_core.model.torus import roll
 from tvae_core.training.runs import Run, stored_runs
 from tvae_core.training.trainer import fit

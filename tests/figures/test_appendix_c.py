@@ -15,7 +15,7 @@ from tvae_core.figures.appendix_c import (
     what_breaks_show,
 )
 from tvae_core.figures.control_distance import roll_costs
-from tvae_core.measures.evaluation import chance
+from tvae_core.measures.controls import chance
 from tvae_core.model.torus import BOUNDARIES
 from tvae_core.training.runs import Run
 
@@ -28,7 +28,9 @@ def made(tmp_path):
         exp = read_experiment(f"tvae_Lpartial_mnist n_caps=3 {text}", "smoke")
         run = Run(exp, tmp_path / text)
         run.save_checkpoint({f"model.{k}": v for k, v in exp.build_model(99).state_dict().items()}, step=0)
-        run.__dict__["results"] = {kind: chance(exp) for kind in ("trained", "untrained", "chance")}
+        run.__dict__["results"] = {
+            kind: chance(exp, run.data.test) for kind in ("trained", "untrained", "chance")
+        }
         return run
 
     return run

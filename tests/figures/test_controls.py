@@ -26,7 +26,8 @@ from tvae_core.figures.control_unseen import (
     moving,
     what_motions_show,
 )
-from tvae_core.measures.evaluation import chance, first_batches
+from tvae_core.measures.controls import chance
+from tvae_core.measures.evaluation import first_batches
 from tvae_core.measures.metrics import capsule_correlation
 from tvae_core.model.losses import negative_log_likelihood
 from tvae_core.training.runs import Run, both_models
@@ -40,7 +41,9 @@ def run(tmp_path):
     made = Run(exp, tmp_path)
     weights = exp.build_model(99).state_dict()
     made.save_checkpoint({f"model.{k}": v for k, v in weights.items()}, step=0)
-    made.__dict__["results"] = {kind: chance(exp) for kind in ("trained", "untrained", "chance")}
+    made.__dict__["results"] = {
+        kind: chance(exp, made.data.test) for kind in ("trained", "untrained", "chance")
+    }
     return made
 
 

@@ -88,8 +88,8 @@ def test_what_is_drawn_is_what_was_measured(runs):
     assert [name for _, name in error_l.ticks] == ["1\n(17)", "5\n(13)", "9\n(9)", "13\n(5)", "18\n(0)"]
     assert len(likelihood_k.curves) == 2 * len(NATS)
     base = [100 * k + 13 for k in (1, 3, 5, 9, 18)]
-    log_p = likelihood_k.curves[2 * list(NATS).index("log_p_sequence")]
-    assert log_p.y == pytest.approx([-(b + 1.5 + KEYS.index("log_p_sequence")) for b in base])
+    iwae = likelihood_k.curves[2 * list(NATS).index("iwae_sequence")]
+    assert iwae.y == pytest.approx([-(b + 1.5 + KEYS.index("iwae_sequence")) for b in base])
     trained, untrained = error_k.curves
     assert trained.y == pytest.approx([b + 1.5 + KEYS.index("e_eq") for b in base])
     assert untrained.y == pytest.approx([y + 1 for y in trained.y]) and untrained.control

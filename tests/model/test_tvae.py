@@ -49,7 +49,6 @@ def test_the_public_face(name):
         assert out.nll.shape == out.kl_z.shape == out.kl_u.shape == (b, s)
         torch.testing.assert_close(model.decode(out.t), out.probs)
         assert model.traverse(out.t, exp.anchor).shape == x.shape
-        assert model.log_weights(x, 2).shape == (2, b, s)
         torch.testing.assert_close(out.elbo, -(out.nll + out.kl_z + out.kl_u))
         assert (out.u is None) == (model.grouper is None) == plain
         if plain:
@@ -164,31 +163,6 @@ def test_samples_of_the_plain_vae_decode_the_prior():
     with torch.inference_mode():
         assert model.sample(5, 3, seeded()).shape == (5, 3, 3, 28, 28)
         assert torch.equal(model.sample(5, 3, seeded()), model.sample(5, 3, seeded()))
-
-
-@pytest.mark.parametrize("exp", [SMALL, PLAIN])
-def test_the_elbo_is_the_mean_of_the_log_weights(exp):
-    model, x, n = exp.build_model(), images(exp, 1), 150
-    with torch.inference_mode():
-        log_w = model.log_weights(x, n, seeded()).mean(2)
-        elbo = model(x.expand(n, -1, -1, -1, -1), seeded(1)).elbo.mean(1)
-    error = (log_w.var() / n + elbo.var() / n).sqrt().item()
-    assert log_w.mean().item() == pytest.approx(elbo.mean().item(), abs=4 * error)
-    assert error < 2  # of about 1,600
-    assert torch.equal(model.log_weights(x, 3, seeded()), model.log_weights(x, 3, seeded()))
-
-
-def test_log_weights_by_their_definition():
-    model, x, seen = SMALL.build_model(), images(SMALL, 1), {}
-    model.grouper.register_forward_hook(lambda _, zu, t: seen.update(z=zu[0], u=zu[1]))
-    with torch.inference_mode():
-        log_w = model.log_weights(x, 4, seeded())
-        wanted = -negative_log_likelihood(model.logits(model.group(**seen)), x.expand(4, -1, -1, -1, -1))
-        for value, q in zip((seen["z"], seen["u"]), model.encode(x), strict=True):
-            posterior = Normal(q.mean, torch.exp(q.logvar / 2))
-            wanted += (Normal(0.0, 1.0).log_prob(value) - posterior.log_prob(value)).sum((2, 3))
-    torch.testing.assert_close(log_w[:, 0], wanted, rtol=1e-5, atol=1e-3)
-    assert (log_w[0] - log_w[1]).abs().min() > 1e-4  # draws differ
 
 
 def test_weights_depend_on_the_seed_alone():

@@ -12,8 +12,8 @@ from torch import Tensor
 from tvae_core.config import Experiment
 from tvae_core.data.mnist import TOGETHER, DigitSequences
 from tvae_core.data.sequences import Batch
-from tvae_core.measures.evaluation import roll_likelihoods
 from tvae_core.measures.metrics import capsule_correlation, capsule_correlation_at_chance, equivariance_error
+from tvae_core.measures.rolls import roll_likelihoods
 from tvae_core.model.torus import roll_smoothly
 from tvae_core.model.tvae import TVAE
 from tvae_core.training.runs import Run

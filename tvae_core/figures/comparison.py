@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 import torch
 
+from tvae_core.data import dsprites, mnist
 from tvae_core.files import write_atomically
+from tvae_core.measures.catalog import MEASURES, flat
 from tvae_core.measures.intervals import LEVEL, RESAMPLES, Interval, interval_of_correlation, interval_of_mean
-from tvae_core.plotting.tables import Column, Row, comma_separated, markdown, mean_and_sd
+from tvae_core.plotting.tables import Column, Row, comma_separated, markdown, mean_and_sd, number
 from tvae_core.training.runs import Run
 
 KINDS = ("trained", "untrained")
@@ -20,43 +23,51 @@ def by_data(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return {name: own for name, own in apart.items() if own}
 
 
-FRAME = "nats/frame"
-ROLLS = (
-    Column("roll_held_out", "roll,\nheld out ↓", FRAME, 1),
-    Column("roll_held_out_at_means", "held out,\nat E[u] ↓", FRAME, 1),
-    Column("roll_seen", "roll,\nseen ↓", FRAME, 1),
-    Column("reconstruction", "recon-\nstruct. ↓", FRAME, 1),
+MARGIN = "roll_margin_at_draws"  # the measure that decides
+ARROWS = {"up": " ↑", "down": " ↓", "": ""}
+
+
+def column(key: str) -> Column:
+    """Return the column of a measure (catalog.MEASURES), or of one of its factors, `key/factor`."""
+    name, _, factor = key.partition("/")
+    measure = MEASURES[name]
+    heading = f"{measure.heading} {factor}".strip() + ARROWS[measure.better]
+    return Column(key, heading, measure.unit, measure.decimals)
+
+
+def columns(*keys: str) -> tuple[Column, ...]:
+    """Return the columns of these measures."""
+    return tuple(map(column, keys))
+
+
+def _by_factor(key: str, factors: Sequence[str]) -> list[str]:
+    return [f"{key}/{factor}" for factor in factors]
+
+
+_ROLLS = ("roll_held_out_at_draws", "roll_still_at_draws", "roll_backwards_at_draws", "seen_mean")
+_BOUNDS = ("reconstruction_at_draws", "elbo", "iwae_sequence", "kl_z", "kl_u", "e_eq", "e_eq_share")
+TABLE_1 = columns(*_by_factor(MARGIN, mnist.FACTORS), *_ROLLS, *_BOUNDS)
+TABLE_2 = columns(
+    *_by_factor(MARGIN, dsprites.FACTORS),
+    "iou_roll_held_out_at_draws",
+    *_ROLLS,
+    *_BOUNDS,
+    *_by_factor("capcorr_first", dsprites.FACTORS),
+    "capcorr_nearest/scale",
 )
-LOG_P = (
-    Column("log_p_sequence", "log p(x)\nsequence ↑", FRAME, 1),
-    Column("log_p_per_frame", "log p(x)\nper frame ↑", FRAME, 1),
-)
+LIKELIHOODS = columns("roll_held_out", "roll_still", "roll_backwards", "seen_mean", "reconstruction", "elbo")
 NOTE = (
-    "log p(x) is estimated by importance sampling, log n subtracted. Rolls and reconstructions decode t "
-    "at E[z] and E[u²]; those “at E[u]” at the posterior mean of u, which leaves its variance out. "
+    "The roll margin is the best control minus the roll, over the same held-out frames for all models. The "
+    "controls are the same t not rolled, t rolled backwards, and the mean of the sequence's seen frames. "
+    "Nothing is held out from L = S/2, whose window sees all frames. "
+    "IWAE-n is a lower bound of log p(x) from n draws. What is not “at draws” decodes t at E[z] and E[u²]. "
     f"In brackets: {LEVEL:.0%} bootstrap interval over the test sequences, {RESAMPLES:,} resamples."
 )
-E_EQ = Column("e_eq", "E_eq ↓", "L1", 0)
-LIKELIHOODS = (*ROLLS, *LOG_P)
-TABLE_1 = (*LOG_P, E_EQ, *ROLLS)
-TABLE_2 = (
-    Column("capcorr_first/x", "CapCorr\nx ↑", "first Ω", 2),
-    Column("capcorr_first/y", "CapCorr\ny ↑", "first Ω", 2),
-    Column("capcorr_first/orientation", "CapCorr\norient. ↑", "first Ω", 2),
-    Column("capcorr_first/scale", "CapCorr\nscale ↑", "first Ω", 2),
-    Column("capcorr_nearest/scale", "CapCorr\nscale ↑", "nearest Ω", 2),
-    E_EQ,
-    *ROLLS,
-    Column("iou_roll_held_out", "roll,\nheld out ↑", "IoU", 2),
-    *LOG_P,
-)
 
 
-def value_of(row: dict, key: str) -> float | None:
-    """A measure by its name, or `name/factor`; None where the row has none."""
-    for part in key.split("/"):
-        row = (row or {}).get(part)
-    return row
+def value_of(row: dict, key: str) -> float | int | None:
+    """Return a measure by its key, or `key/factor`; None where the row has none."""
+    return flat(row).get(key)
 
 
 def groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -88,9 +99,10 @@ def interval_of(runs: Sequence[Run], kind: str, key: str) -> Interval | None:
         return None
     kept = [run.per_sequence(kind) for run in runs]
     measure, _, factor = key.partition("/")
-    if not factor:
-        return interval_of_mean(torch.stack([values[key] for values in kept]))
-    index, rolls = list(runs[0].results[kind][measure]).index(factor), measure.replace("capcorr", "roll")
+    if not measure.startswith("capcorr"):
+        known = all(key in values for values in kept)
+        return interval_of_mean(torch.stack([values[key] for values in kept])) if known else None
+    index, rolls = list(runs[0].results[kind][measure]).index(factor), measure.replace("capcorr", "observed")
     members = [(values["varied"] == index) & (values[rolls] >= 0) for values in kept]
     return interval_of_correlation(
         [(values[rolls][m], values["start"][m]) for values, m in zip(kept, members, strict=True)]
@@ -102,46 +114,60 @@ def average(runs: Sequence[Run], kind: str, key: str) -> float | None:
     return mean_and_sd([value_of(run.results[kind], key) for run in runs])[0]
 
 
+def margin_of(runs: Sequence[Run], kind: str = "trained") -> dict[str, float]:
+    """Return the roll margin at posterior draws for each factor, its mean over seeds."""
+    factors = runs[0].results[kind].get(MARGIN) or {}
+    found = {factor: average(runs, kind, f"{MARGIN}/{factor}") for factor in factors}
+    return {factor: value for factor, value in found.items() if value is not None}
+
+
+def _margin_words(margin: dict[str, float]) -> str:
+    each = ", ".join(f"{factor} {number(value, 1)}" for factor, value in margin.items())
+    return f"{each}; above 0 for {sum(value > 0 for value in margin.values())} of {len(margin)} factors"
+
+
 def what_rolls_show(runs: Sequence[Run]) -> str:
-    """In words: the held-out roll likelihood between that of a reconstruction and that of the mean frame."""
+    """Say for each model what a reconstruction and a roll into held-out frames cost, and its roll margin."""
     sentences = []
     for name, own in groups(runs).items():
-        rolled, best = (average(own, "trained", key) for key in ("roll_held_out", "reconstruction"))
-        worst = average(own, "chance", "roll_held_out")
-        text = f"**{own[0].title}** ({name}, scale {own[0].exp.scale}): "
-        text += f"reconstruction {best:,.1f} nats/frame"
-        if rolled is None:
-            text += f", the mean frame {worst:,.1f}; no frame is held out"
-        else:
-            text += f", roll into held-out frames {rolled:,.1f}, the mean frame {worst:,.1f}"
+        best, rolled, worst = (
+            average(own, kind, key)
+            for kind, key in (
+                ("trained", "reconstruction_at_draws"),
+                ("trained", "roll_held_out_at_draws"),
+                ("chance", "roll_held_out_at_draws"),
+            )
+        )
+        text = f"**{own[0].title}** ({name}, scale {own[0].exp.scale}), at posterior draws in nats/frame: "
+        text += f"reconstruction {best:,.1f}, roll into held-out frames {rolled:,.1f}, "
+        text += f"the mean frame {worst:,.1f}"
+        if not own[0].exp.held_out:
+            text += " (its window has seen these frames too)"
         if best >= worst:
-            text += ", so the model has not learned to reconstruct and this says nothing about the claim"
-        elif rolled is not None:
-            text += f": the roll covers {(worst - rolled) / (worst - best):.0%} of the way"
-        sentences.append(text + ".")
+            text += "; the model has not learned to reconstruct, so this says nothing about the claim"
+        sentences.append(f"{text}. Roll margin: {_margin_words(margin_of(own))}.")
     return "\n\n".join(sentences)
 
 
 def what_table_shows(runs: Sequence[Run]) -> str:
-    """In words: which model rolls best into frames it never saw, and whether training made the difference."""
+    """Say which model has the largest roll margin, and whether training made the difference."""
     own = groups(runs)
-    trained = {name: average(of, "trained", "roll_held_out") for name, of in own.items()}
-    known = {name: value for name, value in trained.items() if value is not None}
-    if not known:
-        return f"At scale {runs[0].exp.scale} no frame is held out, so nothing is said about rolls."
-    best = min(known, key=known.get)
-    untrained = average(own[best], "untrained", "roll_held_out")
-    mean_frame = average(own[best], "chance", "roll_held_out")
-    error = {kind: average(own[best], kind, "e_eq") for kind in ("trained", "untrained", "chance")}
-    text = f"At scale {runs[0].exp.scale} **{own[best][0].title}** rolls best into held-out frames: "
-    text += f"{known[best]:,.1f} nats/frame, untrained {untrained:,.1f}, the mean frame {mean_frame:,.1f}"
-    others = [f"{own[name][0].title} {value:,.1f}" for name, value in known.items() if name != best]
-    text += f" ({'; '.join(others)}). " if others else ". "
-    if known[best] >= mean_frame:
-        text += "No model does better than the mean frame, so this scale decides nothing. "
-    return text + (
-        f"Its E_eq is {error['trained']:,.0f}, but {error['untrained']:,.0f} without any training "
-        f"and {error['chance']:,.0f} by chance."
+    means = {name: fmean(margin_of(of).values()) for name, of in own.items()}
+    best = max(means, key=means.get)
+    untrained = fmean(margin_of(own[best], "untrained").values())
+    share = {kind: average(own[best], kind, "e_eq_share") for kind in ("trained", "untrained")}
+    text = f"At scale {runs[0].exp.scale} **{own[best][0].title}** has the largest roll margin: "
+    text += "mean over factors "
+    text += (
+        f"{number(means[best], 1)} nats/frame at posterior draws ({_margin_words(margin_of(own[best]))}), "
+    )
+    text += f"untrained {number(untrained, 1)}"
+    others = [f"{own[name][0].title} {number(value, 1)}" for name, value in means.items() if name != best]
+    text += f"; the others: {', '.join(others)}. " if others else ". "
+    if means[best] <= 0:
+        text += "No model rolls better than the controls, which need no equivariance. "
+    return (
+        text + f"Its E_eq is {share['trained']:.2f} of chance, {share['untrained']:.2f} without any training."
     )
 
 

@@ -2,20 +2,13 @@
 
 from collections.abc import Sequence
 
-from tvae_core.figures.comparison import FRAME, LOG_P, ROLLS, average, groups, table_rows
+from tvae_core.figures.comparison import average, columns, groups, table_rows
+from tvae_core.measures.catalog import NATS
 from tvae_core.plotting.charts import Curve, Panel
-from tvae_core.plotting.tables import Column, Row
+from tvae_core.plotting.tables import Row
 from tvae_core.training.runs import Run
 
-STUDY = (
-    Column("nll", "−log\np(x|t) ↓", FRAME, 1),
-    Column("reconstruction", "recon-\nstruct. ↓", FRAME, 1),
-    ROLLS[0],
-    Column("elbo", "ELBO ↑", FRAME, 1),
-    LOG_P[0],
-    Column("kl_z", "KL(z)", FRAME, 1),
-    Column("kl_u", "KL(u)", FRAME, 1),
-)
+STUDY = columns("nll", "reconstruction", "roll_held_out", "elbo", "iwae_sequence", "kl_z", "kl_u")
 _ROLLS = {"reconstruction": "reconstruction", "roll_held_out": "roll into held-out frames"}
 _BOUNDS = {"nll": "−log p(x|t)", "elbo": "ELBO"}  # of single frames, which have no rolls
 _DATA = {"mnist": "MNIST", "dsprites": "dSprites", "mnist_grey": "2-D torus"}
@@ -53,7 +46,7 @@ def study_panels(runs: Sequence[Run]) -> list[Panel]:
         measures |= {"roll_held_out": "roll, held out"} if rolls else {"elbo": "ELBO"}
         for measure, words in measures.items():
             curves = [_curve(run, f"validation_{measure}", looks[way(run)]) for run in first]
-            panels.append(Panel(f"{data}: {words}", "minutes of training", FRAME, curves))
+            panels.append(Panel(f"{data}: {words}", "minutes of training", NATS, curves))
     return panels
 
 

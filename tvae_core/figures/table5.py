@@ -3,17 +3,17 @@
 from collections.abc import Callable, Sequence
 
 from tvae_core.config import Experiment
-from tvae_core.figures.comparison import E_EQ, LOG_P, ROLLS, average, groups, table_rows, value_of
+from tvae_core.figures.comparison import average, columns, groups, table_rows, value_of
 from tvae_core.plotting.charts import Curve, Panel
 from tvae_core.plotting.tables import Row, mean_and_sd
 from tvae_core.training.runs import Run
 
-TABLE_5 = (ROLLS[0], *ROLLS[2:], LOG_P[0], E_EQ)
+TABLE_5 = columns("roll_held_out", "roll_seen", "reconstruction", "iwae_sequence", "e_eq")
 NATS = {  # what is drawn in nats a frame, less is better
     "roll_held_out": "roll into held-out frames",
     "roll_seen": "roll into seen frames",
     "reconstruction": "reconstruction",
-    "log_p_sequence": "−log p(x), sequence",
+    "iwae_sequence": "−IWAE",
 }
 
 
@@ -79,7 +79,7 @@ def _curves(steps: Sequence[Sequence[Run]], key: str, words: str, look: int) -> 
     curves = []
     for kind in ("trained", "untrained"):
         values = [[value_of(run.results[kind], key) for run in own] for own in steps]
-        if key == LOG_P[0].key:
+        if key == "iwae_sequence":
             values = [[None if v is None else -v for v in own] for own in values]
         mean, sd = zip(*map(mean_and_sd, values), strict=True)
         curves.append(Curve(words, look, range(len(steps)), mean, sd, control=kind == "untrained"))

@@ -1,50 +1,37 @@
-"""`evaluate`: every measure of one model on the test split, and its chance level on the same sequences."""
+"""Every measure of one model on the test split: one row of a table."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from tvae_core.config import Experiment
-from tvae_core.data import dsprites, mnist
 from tvae_core.data.dsprites import SpriteSequences
 from tvae_core.data.mnist import DigitSequences
 from tvae_core.data.sequences import Batch
 from tvae_core.files import DATA
-from tvae_core.measures import metrics
-from tvae_core.model.losses import negative_log_likelihood
+from tvae_core.measures import metrics, rolls
+from tvae_core.measures.catalog import DRAWS, MEASURES
+from tvae_core.model.losses import Gaussian, gaussian_log_density, negative_log_likelihood
 from tvae_core.model.tvae import TVAE
 from tvae_core.seeding import generator
 
 BATCH = 25  # sequences; with 10 importance samples 4,500 frames of MNIST at once
-
-_ROLLS = ("reconstruction", "roll_seen", "roll_held_out")
-MEASURES = (
-    *("nll", "kl_z", "kl_u", "elbo", "log_p_sequence", "log_p_per_frame", "e_eq"),
-    *(*_ROLLS, *(f"{name}_at_means" for name in _ROLLS)),
-    *(f"iou_{name}" for name in _ROLLS),
-)
-# what a reference file may hold: CapCorr is a value for each factor
-COMPARABLE = MEASURES + tuple(
-    f"capcorr_{omega}/{factor}"
-    for omega in ("first", "nearest")
-    for factor in (*dsprites.FACTORS, *mnist.FACTORS)
-)
 
 Row = dict[str, object]
 Sequences = DigitSequences | SpriteSequences
 
 
 def measured(exp: Experiment, sequences: Sequences) -> int:
-    """How many sequences of the test split are measured."""
+    """Return how many sequences of the test split are measured."""
     return min(len(sequences), exp.eval_sequences or len(sequences))
 
 
 def test_batches(exp: Experiment, sequences: Sequences) -> Iterator[tuple[Batch, torch.Generator]]:
-    """The test split in batches, and a generator for each; on one device the same for every model."""
+    """Yield the test split in batches, and a generator for each; on one device the same for every model."""
     device = sequences.device
     for chunk in torch.arange(measured(exp, sequences), device=device).split(BATCH):
         g = generator(device, 0, "test", int(chunk[0]))
@@ -52,147 +39,138 @@ def test_batches(exp: Experiment, sequences: Sequences) -> Iterator[tuple[Batch,
 
 
 def first_batches(exp: Experiment, seed: int, sequences: int) -> Iterator[tuple[Batch, torch.Generator]]:
-    """At most so many of the test sequences that evaluate measures, in its batches, on the CPU."""
+    """Yield at most so many of the test sequences that evaluate measures, in its batches, on the CPU."""
     test = exp.build_sequences("test", seed)
     return test_batches(exp.with_options(eval_sequences=min(sequences, measured(exp, test))), test)
 
 
-def roll_likelihoods(
-    model: TVAE, exp: Experiment, x: Float[Tensor, "B S ch h w"], t: Float[Tensor, "B S C D"]
-) -> dict[str, Float[Tensor, " B"]]:
-    """Reconstruction from t, and the roll of t at the anchor into seen and held-out frames.
+def nats(exp: Experiment, logits: Tensor, x: Tensor) -> Float[Tensor, "*batch"]:
+    """Return −log p(x|t) of each frame, in nats."""
+    return negative_log_likelihood(logits, x, exp.likelihood)
 
-    In nats a frame; for sprites, which are binary, also as `iou_…`, the overlap with the true frame.
+
+def posterior_draws(
+    model: TVAE,
+    x: Float[Tensor, "B S ch h w"],
+    q: tuple[Gaussian, Gaussian | None],
+    n: int,
+    g: torch.Generator,
+) -> tuple[Float[Tensor, "n B S C D"], Float[Tensor, "n B S"], Float[Tensor, "n B S"]]:
+    """Return n draws of t from the posteriors q of x, their −log p(x|t) and their log weights, in nats.
+
+    The log weight of a frame is log p(x, z, u) - log q(z, u | x) (metrics.importance_sampled).
     """
-    decoded = {"reconstruction": model.logits(t), "roll": model.traverse(t, exp.anchor)}
-    held_out = exp.held_out
-    seen = [frame for frame in range(t.shape[1]) if frame not in held_out]
-
-    def over_frames(of: Callable[[Tensor], Float[Tensor, "B S"]], name: str) -> dict[str, Tensor]:
-        value = {key: of(logits) for key, logits in decoded.items()}
-        parts = {"reconstruction": value["reconstruction"], "roll_seen": value["roll"][:, seen]}
-        parts |= {"roll_held_out": value["roll"][:, held_out]} if held_out else {}
-        return {f"{name}{key}": part.mean(1) for key, part in parts.items()}
-
-    values = over_frames(lambda logits: negative_log_likelihood(logits, x, exp.likelihood), "")
-    if exp.data == "dsprites":
-        values |= over_frames(lambda logits: metrics.overlap(logits, x), "iou_")
-    return values
+    z, u = (p and Gaussian(*(v.expand(n, *v.shape).flatten(0, 1) for v in p)) for p in q)
+    drawn = [(p, p.sample(g)) for p in (z, u) if p]
+    log_w = sum(gaussian_log_density(value) - p.log_density(value) for p, value in drawn)
+    t = model.group(drawn[0][1], drawn[1][1] if u else None)
+    nll = negative_log_likelihood(model.logits(t), x.expand(n, *x.shape).flatten(0, 1), model.likelihood)
+    return tuple(v.unflatten(0, (n, len(x))) for v in (t, nll, log_w - nll))
 
 
 def per_sequence(
     model: TVAE, exp: Experiment, batch: Batch, g: torch.Generator
-) -> tuple[dict[str, Float[Tensor, " B"]], Float[Tensor, "B S C D"]]:
-    """All measures that are means over sequences, in nats a frame (E_eq: a sequence), and the t they saw."""
-    out = model(batch.x, g)
-    terms = {"nll": out.nll, "kl_z": out.kl_z, "kl_u": out.kl_u, "elbo": out.elbo}
-    values = {name: value.mean(1) for name, value in terms.items()}
-    weights = model.log_weights(batch.x, exp.n_is_samples, g)
-    values["log_p_sequence"] = metrics.importance_sampled(weights, "sequence")
-    values["log_p_per_frame"] = metrics.importance_sampled(weights, "per_frame")
-    if exp.n_transforms > 1:
-        values["e_eq"] = metrics.equivariance_error(out.t)
-        values |= roll_likelihoods(model, exp, batch.x, model.latents(batch.x))
-        if model.grouper:
-            at_means = roll_likelihoods(model, exp, batch.x, model.latents_at_means(batch.x))
-            values |= {f"{name}_at_means": at_means[name] for name in _ROLLS if name in at_means}
-    return values, out.t
+) -> tuple[dict[str, Float[Tensor, "B ..."]], Float[Tensor, "B S C D"]]:
+    """Return the measures of each sequence that need its frames, in nats a frame, and a posterior draw of t.
 
-
-def _by_factor(names: tuple[str, ...], values: Tensor) -> dict[str, float | None]:
-    return {n: None if v != v else v for n, v in zip(names, values.tolist(), strict=True)}
-
-
-def evaluate(
-    model: TVAE, exp: Experiment, seed: int | None = None, data: Path = DATA, progress: bool = False
-) -> Row:
-    """One row of a table: every measure of the model on the test split of its experiment.
-
-    Returns the means over `n_sequences` sequences, None where a measure is not defined (E_eq and rolls of
-    single frames, rolls into held-out frames where there are none, E[u] without u). In nats a frame, at
-    posterior draws: nll, kl_z, kl_u, elbo, log_p_sequence and log_p_per_frame
-    (metrics.importance_sampled). At posterior draws: e_eq (metrics.equivariance_error) and, by factor,
-    capcorr_first and capcorr_nearest (metrics.capsule_correlation). In nats a frame, without posterior
-    noise: reconstruction, roll_seen and roll_held_out at E[z] and E[u²] (TVAE.latents), and the same three
-    with `_at_means` at E[z] and E[u]; for sprites the three as overlaps, `iou_…` (metrics.overlap).
+    The first of the draws that IWAE takes is the posterior draw of all other measures.
     """
-    return evaluate_sequences(model, exp, seed, data, progress)[0]
+    x, q = batch.x, model.encode(batch.x)
+    t, nll, log_w = posterior_draws(model, x, q, exp.n_is_samples, g)
+    kl_z = q[0].kl()
+    kl_u = q[1].kl() if q[1] else torch.zeros_like(kl_z)
+    terms = {"nll": nll[0], "kl_z": kl_z, "kl_u": kl_u, "elbo": -(nll[0] + kl_z + kl_u)}
+    values = {name: value.mean(1) for name, value in terms.items()}
+    for over in ("sequence", "per_frame"):
+        values[f"iwae_{over}"] = metrics.importance_sampled(log_w, over)
+    values |= rolls.roll_likelihoods(model, exp, x, model.latents_of(*q)) | rolls.baselines(exp, x)
+    drawn = rolls.roll_likelihoods(model, exp, x, t[0])
+    return values | {f"{name}{DRAWS}": value for name, value in drawn.items()}, t[0]
+
+
+def equivariance(t: Float[Tensor, "n S C D"]) -> dict[str, Float[Tensor, " n"]]:
+    """Return E_eq of n sequences, E_eq with the next sequence as partner, and E_eq centred."""
+    pairs = zip(t.split(BATCH), t.roll(-1, 0).split(BATCH), strict=True)
+    error = metrics.equivariance_error
+    parts = [(error(own), error(own, other), error(own, centred=True)) for own, other in pairs]
+    found = dict(
+        zip(("e_eq", "e_eq_chance", "e_eq_centred"), map(torch.cat, zip(*parts, strict=True)), strict=True)
+    )
+    return found if len(t) > 1 else {k: v for k, v in found.items() if k != "e_eq_chance"}
+
+
+def evaluate(model: TVAE, exp: Experiment, data: Path = DATA, progress: bool = False) -> Row:
+    """Return one row of a table: every measure of the model on the test split of its experiment.
+
+    The keys are those of catalog.MEASURES; values are means over `n_sequences` sequences, or for measures
+    by factor a value for each factor. None stands where a measure is not defined (E_eq and rolls of single
+    frames, IoU of digits). Likelihoods and divergences are in nats a frame.
+
+    At posterior draws: nll, kl_z, kl_u, elbo, iwae_sequence and iwae_per_frame (metrics.importance_sampled),
+    the four e_eq (metrics.equivariance_error), capcorr_first and capcorr_nearest
+    (metrics.capsule_correlation), and the measures of rolls (rolls.roll_likelihoods) whose keys end in
+    `_at_draws`; the others of rolls are at E[z] and E[u²] (TVAE.latents). e_eq_chance takes partners from
+    another sequence, and e_eq_share is e_eq / e_eq_chance.
+
+    data: the folder of downloaded data. progress: whether a bar is shown.
+    """
+    device = next(model.parameters()).device
+    return evaluate_sequences(model, exp, exp.build_sequences("test", exp.seed, device, data), progress)[0]
 
 
 def evaluate_sequences(
-    model: TVAE, exp: Experiment, seed: int | None = None, data: Path = DATA, progress: bool = False
+    model: TVAE, exp: Experiment, sequences: Sequences, progress: bool = False
 ) -> tuple[Row, dict[str, Tensor]]:
-    """The row of `evaluate`, and what it is made of: for each test sequence one value, (n,).
+    """Return the row of `evaluate` on some sequences, and the values by sequence behind it, each (n,).
 
-    Those of the measures that are means, by their names; for CapCorr the integers `start` and `varied`
-    (metrics.capsule_correlation), and the observed rolls `roll_first` and `roll_nearest`.
+    These are the measures that are means, under their keys, and the integers behind CapCorr: `start`,
+    `varied` (metrics.capsule_correlation) and the observed rolls `observed_first` and `observed_nearest`.
     """
-    device = next(model.parameters()).device
-    seed = exp.seed if seed is None else seed
     rows, latents, truth = [], [], []
-    sequences = exp.build_sequences("test", seed, device, data)
-    bar = tqdm(
-        desc="measuring", total=measured(exp, sequences), unit="sequence", disable=not progress, leave=False
-    )
+    n = measured(exp, sequences)
+    bar = tqdm(desc="measuring", total=n, unit="sequence", disable=not progress, leave=False)
     with torch.inference_mode(), bar:
         for batch, g in test_batches(exp, sequences):
-            values, t = per_sequence(model, exp, batch, g)
-            rows.append(values)
-            latents.append(t.cpu())
-            truth.append((batch.factors.cpu(), batch.varied.cpu()))
+            row, t = per_sequence(model, exp, batch, g)
+            rows.append(row)
+            latents.append(t)
+            truth.append((batch.factors, batch.varied))
             bar.update(len(t))
-    values = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+        values = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+        t, factors, varied = torch.cat(latents), *(torch.cat(part) for part in zip(*truth, strict=True))
+        if exp.n_transforms > 1:
+            values |= equivariance(t)
+        if "seen_mean" in values:
+            values["seen_mean"] = rolls.best_clamp(values["seen_mean"], varied)
+        observed, correlations = capsule_correlations(t, factors, varied, sequences.varying)
     means = {name: value.mean().item() for name, value in values.items()}
-    result = {"n_sequences": sum(len(t) for t in latents), **dict.fromkeys(MEASURES), **means}
-    factors, varied = (torch.cat(part) for part in zip(*truth, strict=True))
-    varying = sequences.varying
+    if "e_eq_chance" in means:
+        means["e_eq_share"] = means["e_eq"] / means["e_eq_chance"]
+    row = {
+        "n_sequences": n,
+        **{k: v for k, v in dict.fromkeys(MEASURES).items() if k != "n_sequences"},
+        **means,
+    }
+    row |= rolls.margins(values, varied, sequences.varying) | correlations
+    return row, {name: value.cpu().contiguous() for name, value in (values | observed).items()}
+
+
+def capsule_correlations(
+    t: Float[Tensor, "n S C D"],
+    factors: Int[Tensor, "n S F"],
+    varied: Int[Tensor, " n"],
+    names: tuple[str, ...],
+) -> tuple[dict[str, Int[Tensor, " n"]], Row]:
+    """Return the integers behind CapCorr for each sequence, and CapCorr by factor, with either kind of Ω."""
+    observed, row = {"varied": varied}, {}
     for omega in ("first", "nearest"):
-        rolls, start = metrics.omega_rolls(torch.cat(latents), factors, varied, omega)
-        r = metrics.pearson_per_factor(rolls, start, varied, factors.shape[2])
-        result[f"capcorr_{omega}"] = _by_factor(varying, r[: len(varying)])
-        values |= {f"roll_{omega}": rolls, "start": start, "varied": varied}
-    return result, values
+        found, observed["start"] = metrics.omega_rolls(t, factors, varied, omega)
+        observed[f"observed_{omega}"] = found
+        r = metrics.pearson_per_factor(found, observed["start"], varied, factors.shape[2])
+        row[f"capcorr_{omega}"] = by_factor(names, r[: len(names)])
+    return observed, row
 
 
-def evaluate_with_controls(
-    model: TVAE, exp: Experiment, seed: int, data: Path = DATA, progress: bool = False
-) -> tuple[dict[str, Row], dict[str, dict[str, Tensor]]]:
-    """The rows `trained`, `untrained` and `chance`, and what `measure` keeps of the first two."""
-    device = next(model.parameters()).device
-    models = {"trained": model, "untrained": exp.build_model(seed).to(device)}
-    measured = {name: evaluate_sequences(each, exp, seed, data, progress) for name, each in models.items()}
-    rows = {name: row for name, (row, _) in measured.items()}
-    rows["chance"] = chance(exp, seed, device, data)
-    return rows, {name: values for name, (_, values) in measured.items()}
-
-
-def chance(
-    exp: Experiment, seed: int | None = None, device: torch.device | str = "cpu", data: Path = DATA
-) -> Row:
-    """What knowing nothing gives, under the names of evaluate.
-
-    E_eq of random directions; CapCorr of random directions on the same sequences; for every likelihood
-    that of the best decoder that ignores t, which paints the mean frame (in nats a frame).
-    """
-    sequences = exp.build_sequences("test", exp.seed if seed is None else seed, device, data)
-    total, truth = torch.zeros(exp.image_shape, device=device), []
-    for batch, _ in test_batches(exp, sequences):
-        total += batch.x.sum((0, 1))
-        truth.append((batch.factors, batch.varied))
-    factors, varied = (torch.cat(part) for part in zip(*truth, strict=True))
-    mean = total / (len(factors) * factors.shape[1])
-    entropy = torch.special.entr(mean) + torch.special.entr(1 - mean)
-    nats = entropy.sum().item() if exp.likelihood == "bernoulli" else None
-    row: Row = dict.fromkeys(("nll", *(m for m in MEASURES if m.startswith(_ROLLS))), nats)
-    row |= dict.fromkeys(("elbo", "log_p_sequence", "log_p_per_frame"), None if nats is None else -nats)
-    if exp.n_transforms > 1:
-        row["e_eq"] = metrics.equivariance_error_at_chance(exp.n_transforms, exp.n_caps, exp.cap_dim)
-    for omega in ("first", "nearest"):
-        r = metrics.capsule_correlation_at_chance(factors, varied, exp.cap_dim, omega)
-        row[f"capcorr_{omega}"] = _by_factor(sequences.varying, r[: len(sequences.varying)])
-    return row
-
-
-def nats(exp: Experiment, logits: Tensor, x: Tensor) -> Float[Tensor, "*batch"]:
-    """−log p(x|t) of each frame, in nats."""
-    return negative_log_likelihood(logits, x, exp.likelihood)
+def by_factor(names: tuple[str, ...], values: Tensor) -> dict[str, float | None]:
+    """Return values under the names of factors, None in place of nan."""
+    return {n: None if v != v else v for n, v in zip(names, values.tolist(), strict=True)}

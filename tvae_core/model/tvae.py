@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tvae_core.model.grouper import Grouper
-from tvae_core.model.losses import LIKELIHOODS, Gaussian, gaussian_log_density, negative_log_likelihood
+from tvae_core.model.losses import LIKELIHOODS, Gaussian, negative_log_likelihood
 from tvae_core.model.networks import Decoder, GaussianEncoder, conv_transpose_init, he_init
 from tvae_core.model.torus import roll_each
 from tvae_core.seeding import generator, normal_like
@@ -138,16 +138,13 @@ class TVAE(nn.Module):
         """t without posterior noise, for figures and rolls: at E[z] and E[u²] = mean² + variance.
 
         t listens to the energy of u alone, and a trained posterior says much through the variance of u:
-        with E[u]² in place of E[u²] the energy all but vanishes and t is many times too long for the
-        decoder (latents_at_means, what a literal posterior mean of u gives).
+        with E[u]² in place of E[u²] the energy all but vanishes and t is many times too long for the decoder.
         """
-        q_z, q_u = self.encode(x)
-        return self.group(q_z.mean, (q_u.mean.square() + q_u.logvar.exp()).sqrt() if q_u else None)
+        return self.latents_of(*self.encode(x))
 
-    def latents_at_means(self, x: Float[Tensor, "B S ch h w"]) -> Float[Tensor, "B S C D"]:
-        """t at E[z] and E[u], which leaves the variance of u out of the energy (see latents)."""
-        q_z, q_u = self.encode(x)
-        return self.group(q_z.mean, q_u.mean if q_u else None)
+    def latents_of(self, q_z: Gaussian, q_u: Gaussian | None) -> Float[Tensor, "B S C D"]:
+        """Return t at E[z] and E[u²] of these posteriors (latents)."""
+        return self.group(q_z.mean, (q_u.mean.square() + q_u.logvar.exp()).sqrt() if q_u else None)
 
     def rolls(
         self, t: Float[Tensor, "B S C D"], anchor: int, axes: Sequence[int] = (0,), step: int = 1
@@ -169,24 +166,6 @@ class TVAE(nn.Module):
         unless `axes` names others, then along each of them.
         """
         return self.logits(self.rolls(t, anchor, axes, step))
-
-    def log_weights(
-        self, x: Float[Tensor, "B S ch h w"], draws: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "n B S"]:
-        """log p(x, z, u) - log q(z, u|x) per frame, in nats, for n draws (metrics.importance_sampled)."""
-        n, b = draws, len(x)
-
-        def draw(q: Gaussian) -> tuple[Tensor, Tensor]:
-            many = Gaussian(*(value.expand(n, *value.shape).flatten(0, 1) for value in q))
-            value = many.sample(generator)
-            return value, gaussian_log_density(value) - many.log_density(value)
-
-        q_z, q_u = self.encode(x)
-        z, log_w = draw(q_z)
-        u, log_w_u = draw(q_u) if q_u else (None, 0.0)
-        many_x = x.expand(n, *x.shape).flatten(0, 1)
-        nll = negative_log_likelihood(self.logits(self.group(z, u)), many_x, self.likelihood)
-        return (log_w + log_w_u - nll).unflatten(0, (n, b))
 
     def sample(self, sequences: int, frames: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """Whole sequences from the prior, as probabilities (sequences, S, channels, height, width).

@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import statistics
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from tvae_core.plotting.style import INK, MUTED, RULE, SMALL, WIDTH, blank, style
 
 UNDEFINED = "–"
-LABELS, HEAD, APART = 1.08, 0.50, 0.22  # inches that the row names, the head and the gap between parts take
+LABELS, APART, LINE = 1.08, 0.22, 0.115  # inches that row names, the gap between parts and a line take
 
 
 class Column(NamedTuple):
@@ -69,17 +70,12 @@ def cells(columns: Sequence[Column], row: Row) -> list[str]:
 
 def markdown(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     """The table as GitHub and notebooks show it; controls in italics."""
-    names = [f"{heading(c)} [{c.unit}]" for c in columns]
+    names = [f"{c.heading} [{c.unit}]" for c in columns]
     lines = [["", *names]]
     lines.append(["---", *["---:"] * len(columns)])
     for row in rows:
         lines.append([f"*{row.label}*" if row.control else row.label, *cells(columns, row)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def heading(column: Column) -> str:
-    """A column's heading in one line."""
-    return " ".join(column.heading.replace("-\n", "").split())
 
 
 FIELDS = ("row", "experiment", "control", "measure", "heading", "unit", "decimals")
@@ -97,41 +93,48 @@ def comma_separated(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     for row in rows:
         intervals = row.intervals or [None] * len(columns)
         for column, values, interval in zip(columns, row.values, intervals, strict=True):
-            of = [row.label, row.experiment, int(row.control), column.key, heading(column), column.unit]
+            of = [row.label, row.experiment, int(row.control), column.key, column.heading, column.unit]
             seeds = sum(value is not None for value in values)
             writer.writerow([*of, column.decimals, *mean_and_sd(values), seeds, *(interval or (None, None))])
     return text.getvalue()
 
 
+def _wrapped(column: Column) -> list[str]:
+    """The lines of a column's heading."""
+    return textwrap.wrap(column.heading, 11, break_long_words=False)
+
+
 def _width(column: Column, cells: Sequence[str]) -> float:
     """Inches that a column takes: a letter of the small size is about 0.054 wide."""
-    lines = "\n".join([column.heading, column.unit, *cells]).split("\n")
+    lines = "\n".join([*_wrapped(column), column.unit, *cells]).split("\n")
     return 0.054 * max(map(len, lines)) + 0.09
 
 
 def _stacked(columns: Sequence[Column], row: Row) -> list[str]:
-    drawn = row._replace(intervals=()) if row.control else row
+    """Mean, and below it the deviation over several seeds, or else the interval of what was trained."""
+    drawn = row._replace(intervals=()) if row.control or any(len(v) > 1 for v in row.values) else row
     return [text.replace(" ± ", "\n± ").replace(" [", "\n[") for text in cells(columns, drawn)]
 
 
 def draw(columns: Sequence[Column], rows: Sequence[Row]) -> Figure:
-    """The table as a figure: deviation and interval below the mean, controls in grey.
+    """Draw the table: below the mean the deviation over seeds, or of one seed the interval; controls in grey.
 
-    No wider than a page: columns that do not fit stand below, with the rows named again. Controls
-    are drawn without their intervals, which the files have.
+    No wider than a page: columns that do not fit stand below, with the rows named again. The files have
+    the intervals that are left out.
     """
     texts = [_stacked(columns, row) for row in rows]
     widths = [_width(column, below) for column, below in zip(columns, zip(*texts, strict=True), strict=True)]
     parts = _broken(widths, WIDTH - LABELS - 0.02)
-    heights = [0.08 + 0.115 * max(text.count("\n") + 1 for text in line) for line in texts]
-    width, height = LABELS + 0.02 + max(sum(widths[part]) for part in parts), HEAD + sum(heights) + 0.04
+    heights = [0.08 + LINE * max(text.count("\n") + 1 for text in line) for line in texts]
+    head = 0.27 + LINE * max(len(_wrapped(column)) for column in columns)
+    width, height = LABELS + 0.02 + max(sum(widths[part]) for part in parts), head + sum(heights) + 0.04
     with style():
         figure = blank(width, height * len(parts) + APART * (len(parts) - 1))
         axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(figure.get_figheight(), 0))
         axes.set_axis_off()
         for i, part in enumerate(parts):
             of = [line[part] for line in texts]
-            _draw_part(axes, i * (height + APART), columns[part], widths[part], heights, rows, of)
+            _draw_part(axes, i * (height + APART), head, columns[part], widths[part], heights, rows, of)
     return figure
 
 
@@ -148,6 +151,7 @@ def _broken(widths: Sequence[float], most: float) -> list[slice]:
 def _draw_part(
     axes: Axes,
     top: float,
+    head: float,
     columns: Sequence[Column],
     widths: Sequence[float],
     heights: Sequence[float],
@@ -155,13 +159,13 @@ def _draw_part(
     texts: Sequence[Sequence[str]],
 ) -> None:
     rights = [LABELS + end for end in itertools.accumulate(widths)]
-    for y, weight in ((0.01, 1.2), (HEAD, 0.8), (HEAD + sum(heights) + 0.02, 1.2)):
+    for y, weight in ((0.01, 1.2), (head, 0.8), (head + sum(heights) + 0.02, 1.2)):
         axes.plot((0, rights[-1] + 0.02), (top + y, top + y), color=INK, lw=weight)
     for column, right in zip(columns, rights, strict=True):
         # on baselines, or a letter below the line would lift its whole cell
-        _put(axes, right, top + HEAD - 0.21, column.heading, INK, va="baseline")
-        _put(axes, right, top + HEAD - 0.075, column.unit, MUTED, va="baseline")
-    y = top + HEAD
+        _put(axes, right, top + head - 0.21, "\n".join(_wrapped(column)), INK, va="baseline")
+        _put(axes, right, top + head - 0.075, column.unit, MUTED, va="baseline")
+    y = top + head
     for j, (row, line, height) in enumerate(zip(rows, texts, heights, strict=True)):
         colour, belongs = MUTED if row.control else INK, row.control and j and not rows[j - 1].control
         _put(axes, 0.14 if belongs else 0.04, y + height / 2, row.label, colour, ha="left")

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from tvae_core.experiments import EXPERIMENTS, read_experiment, write_experiment
 from tvae_core.files import DATA_VARIABLE, HOME, HOME_VARIABLE, OFFLINE, OFFLINE_VARIABLE
-from tvae_core.measures.evaluation import COMPARABLE
+from tvae_core.measures.catalog import COMPARABLE
 from tvae_core.reproduce.notebooks import NOTEBOOKS, Notebook, reproducible
 from tvae_core.reproduce.reference import read_reference
 from tvae_core.reproduce.report import Reference, report

@@ -7,7 +7,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from tvae_core.config import Experiment
-from tvae_core.measures.evaluation import BATCH, roll_likelihoods
+from tvae_core.measures.catalog import flat
+from tvae_core.measures.evaluation import evaluate_sequences
 from tvae_core.model.tvae import TVAE
 from tvae_core.seeding import generator
 from tvae_core.training.runs import Run, Splits
@@ -106,20 +107,15 @@ class Learner:
         return max(1, steps // LOG_STEPS)
 
     def validate(self) -> dict[str, float]:
-        """Measure the validation split in nats a frame: nll and elbo at draws, reconstruction and rolls.
+        """Measure the validation split as `evaluate` does the test split, but for IWAE, in one draw.
 
-        All of it where the experiment measures all of its test split, else VALIDATION_SEQUENCES of it.
+        The keys of measures follow on `validation_`, and a factor on `/` where there is a value for each. All
+        of the split where the experiment measures all of its test split, else VALIDATION_SEQUENCES of it.
         """
-        sequences = self.data.validation
-        n = len(sequences)
+        n = len(self.data.validation)
         n = n if self.exp.eval_sequences is None else min(n, VALIDATION_SEQUENCES)
-        sums: dict[str, Tensor] = {}
-        with torch.inference_mode():
-            for chunk in torch.arange(n, device=self.device).split(BATCH):
-                g = generator(self.device, 0, "validation", int(chunk[0]))
-                x = sequences.batch(chunk, g).x
-                out = self.model(x, g)
-                values = {"nll": out.nll.mean(1), "elbo": out.elbo.mean(1)}
-                values |= roll_likelihoods(self.model, self.exp, x, self.model.latents(x))
-                sums = {name: sums.get(name, 0) + value.sum() for name, value in values.items()}
-        return {f"validation_{name}": (total / n).item() for name, total in sums.items()}
+        exp = self.exp.with_options(eval_sequences=n, n_is_samples=1)
+        row = flat(evaluate_sequences(self.model, exp, self.data.validation)[0])
+        skipped = ("n_sequences", "iwae_sequence", "iwae_per_frame")
+        known = {key: value for key, value in row.items() if value is not None and key not in skipped}
+        return {f"validation_{key}": value for key, value in known.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tvae_core.config import Experiment
 from tvae_core.files import DATA, RUNS, write_json
-from tvae_core.measures.evaluation import evaluate_with_controls
+from tvae_core.measures.controls import evaluate_with_controls
 from tvae_core.model.tvae import TVAE
 from tvae_core.training.hardware import choose_device
 from tvae_core.training.learner import LOG_STEPS, Learner
@@ -143,7 +143,7 @@ def _train_and_measure(runs: Sequence[Run], progress: bool, watch: Watch | None)
 def _measure(learner: Learner, trained: bool, progress: bool) -> None:
     run = learner.run
     results, kept = evaluate_with_controls(
-        learner.model.eval(), run.exp, run.exp.seed, run.data_folder, progress
+        learner.model.eval(), run.exp, run.folder.parent, run.data_folder, progress
     )
     write_json(run.folder / "history.json", learner.history)
     if trained or not (run.folder / "provenance.json").is_file():  # it tells of the training

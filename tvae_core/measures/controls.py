@@ -1,0 +1,108 @@
+"""What a trained model is held against: the same model untrained, and knowing nothing; both measured once."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from tvae_core.config import Experiment
+from tvae_core.experiments import EXPERIMENTS
+from tvae_core.files import DATA, write_atomically
+from tvae_core.measures import metrics
+from tvae_core.measures.catalog import MEASURES
+from tvae_core.measures.evaluation import Row, Sequences, by_factor, evaluate_sequences, test_batches
+from tvae_core.model.tvae import TVAE
+
+VERSION = 1  # to be raised when newer code measures the same model differently
+# Options that change neither an untrained model nor what is measured of it.
+_OF_TRAINING = (
+    *("name", "shows", "scale", "source", "wandb_on", "batch_size", "max_epochs", "max_steps", "optimizer"),
+    *("lr", "momentum", "lr_decay", "kl_floor", "kl_hold", "kl_ramp", "precision", "eval_epochs"),
+)
+
+
+def evaluate_with_controls(
+    model: TVAE, exp: Experiment, folder: Path | None = None, data: Path = DATA, progress: bool = False
+) -> tuple[dict[str, Row], dict[str, dict[str, Tensor]]]:
+    """Return the rows `trained`, `untrained` and `chance`, and the values by sequence behind the first two.
+
+    The last two rows are the same for every seed and every way of training (untrained_and_chance); they are
+    kept in a folder, the one of runs, if it is given.
+    """
+    device = next(model.parameters()).device
+    sequences = exp.build_sequences("test", exp.seed, device, data)
+    row, values = evaluate_sequences(model, exp, sequences, progress)
+    controls, untrained = untrained_and_chance(exp, folder, device, data, progress)
+    return {"trained": row, **controls}, {"trained": values, "untrained": untrained}
+
+
+def untrained_and_chance(
+    exp: Experiment,
+    folder: Path | None = None,
+    device: torch.device | str = "cpu",
+    data: Path = DATA,
+    progress: bool = False,
+) -> tuple[dict[str, Row], dict[str, Tensor]]:
+    """Return the rows `untrained` and `chance`, and the values by sequence behind the first.
+
+    The untrained model has the weights of the experiment's own seed, whatever the seed of the trained one.
+    With a folder the result is read from there, or written for the next call, under a name that is a hash of
+    what determines it.
+    """
+    own = exp.with_options(seed=EXPERIMENTS[exp.name].seed) if exp.name in EXPERIMENTS else exp
+    if folder is None:
+        return _measure(own, torch.device(device), data, progress)
+    config = {k: v for k, v in dataclasses.asdict(own).items() if k not in _OF_TRAINING}
+    config |= {"images": own.load_images(data).key, "device": torch.device(device).type, "version": VERSION}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+    path = folder / ".controls" / f"{digest}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.is_file():
+            rows, values = _measure(own, torch.device(device), data, progress)
+            write_atomically(path, save(values, {"rows": json.dumps(rows)}))
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()["rows"]), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+
+
+def _measure(
+    exp: Experiment, device: torch.device, data: Path, progress: bool
+) -> tuple[dict[str, Row], dict[str, Tensor]]:
+    sequences = exp.build_sequences("test", exp.seed, device, data)
+    row, values = evaluate_sequences(exp.build_model().to(device).eval(), exp, sequences, progress)
+    return {"untrained": row, "chance": chance(exp, sequences)}, values
+
+
+def chance(exp: Experiment, sequences: Sequences) -> Row:
+    """Return the chance level of every measure, under the keys of `evaluate`.
+
+    Every likelihood is that of the best decoder that ignores t, which paints the mean frame of all sequences
+    (in nats a frame; None for a Gaussian decoder). E_eq and CapCorr are those of random directions. None for
+    measures without a chance level: the margins, whose zero it is, and the IoU.
+    """
+    total, truth = 0.0, []
+    for batch, _ in test_batches(exp, sequences):
+        total = total + batch.x.sum((0, 1))
+        truth.append((batch.factors, batch.varied))
+    factors, varied = (torch.cat(part) for part in zip(*truth, strict=True))
+    mean = total / (len(factors) * factors.shape[1])
+    nats = (torch.special.entr(mean) + torch.special.entr(1 - mean)).sum().item()
+    row: Row = dict.fromkeys(MEASURES) | {"n_sequences": len(factors)}
+    if exp.likelihood == "bernoulli":
+        row |= {key: nats for key in MEASURES if key == "nll" or key.startswith(("reconstruction", "roll_"))}
+        row |= dict.fromkeys(("elbo", "iwae_sequence", "iwae_per_frame"), -nats)
+    row |= {key: None for key in MEASURES if "margin" in key}
+    if exp.n_transforms > 1:
+        shape = exp.n_transforms, exp.n_caps, exp.cap_dim
+        row["e_eq"] = row["e_eq_chance"] = metrics.equivariance_error_at_chance(*shape)
+        row |= {"e_eq_share": 1.0, "e_eq_centred": metrics.equivariance_error_at_chance(*shape, centred=True)}
+    for omega in ("first", "nearest"):
+        r = metrics.capsule_correlation_at_chance(factors, varied, exp.cap_dim, omega)
+        row[f"capcorr_{omega}"] = by_factor(sequences.varying, r[: len(sequences.varying)])
+    return row
