@@ -12,7 +12,7 @@ import torch
 from tvae_core.data import dsprites, mnist
 from tvae_core.data.dsprites import Sprites, SpriteSequences
 from tvae_core.data.mnist import Digits, DigitSequences
-from tvae_core.data.sequences import SOURCES
+from tvae_core.data.sources import SOURCES, ImageSet
 from tvae_core.files import DATA
 from tvae_core.model.grouper import Grouper
 from tvae_core.model.losses import LIKELIHOODS
@@ -169,21 +169,22 @@ class Experiment:
         return {"dsprites": (1, 64, 64), "mnist_grey": (1, 28, 28)}.get(self.data, (3, 28, 28))
 
     @property
+    def image_set(self) -> ImageSet:
+        """The data set, with the way its images are found and read."""
+        return dsprites.DSPRITES if self.data == "dsprites" else mnist.MNIST
+
+    @property
     def dataset(self) -> str:
         """The data set as people call it."""
-        return "dSprites" if self.data == "dsprites" else "MNIST"
+        return self.image_set.name
 
     def find_images(self, folder: Path = DATA) -> tuple[str, str]:
-        """Return the source that `load_images` reads, `official` or `offline`, and its key; fetch nothing."""
-        images = dsprites if self.data == "dsprites" else mnist
-        source = images.find_source(self.source, folder)
-        return source, images.KEYS[source]
+        """Return the source that `load_images` reads and its key (ImageSet.find); fetch nothing."""
+        return self.image_set.find(self.source, folder)
 
     def load_images(self, folder: Path = DATA) -> Digits | Sprites:
-        """The images behind the sequences, with their `key` and `source`."""
-        if self.data == "dsprites":
-            return dsprites.load(self.source, folder)
-        return mnist.load(self.source, folder)
+        """Return the images behind the sequences, with their `key` and `source`."""
+        return (dsprites if self.data == "dsprites" else mnist).load(self.source, folder)
 
     def build_sequences(
         self, split: str, seed: int, device: torch.device | str = "cpu", folder: Path = DATA

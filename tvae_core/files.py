@@ -3,13 +3,15 @@
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
 
 HOME_VARIABLE = "TVAE_HOME"
 DATA_VARIABLE = "TVAE_DATA"
-OFFLINE_VARIABLE = "TVAE_OFFLINE"
+OFFLINE_VARIABLE = "TVAE_OFFLINE"  # data sets that the network is not asked for: mnist,dsprites
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 _MOVED = os.environ.get(HOME_VARIABLE)
@@ -25,10 +27,6 @@ else:
 if os.environ.get(DATA_VARIABLE):
     DATA = Path(os.environ[DATA_VARIABLE]).expanduser().absolute()
 
-# Data sets whose originals are not to be asked for, e.g. TVAE_OFFLINE=mnist,dsprites: saves the wait for a
-# network known to be dead, and keeps the answer the same for all processes of one call.
-OFFLINE = frozenset(os.environ.get(OFFLINE_VARIABLE, "").split(","))
-
 RUNS = HOME / "runs"
 FIGURES = HOME / "figures"
 
@@ -38,14 +36,29 @@ def file_name(label: str) -> str:
     return re.sub(r"[^\w.,=-]+", "_", label).strip("_")
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file (text as UTF-8) under a temporary name beside it, then put it in place."""
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give the block another path to write to, beside `path`, and put the finished file in place after it.
+
+    The file is on the disk before it gets its name. A block that raises leaves `path` as it was.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(unfinished, path)
+    unfinished = path.with_name(f".{os.getpid()}-{path.name}")  # keeps the suffix, from which writers choose
+    try:
+        yield unfinished
+        with unfinished.open("rb+") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file, text as UTF-8, whole or not at all."""
+    with atomic(path) as unfinished:
+        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def write_json(path: Path, value: object) -> None:
-    """The same for a value as JSON."""
+    """Write a value as JSON, whole or not at all."""
     write_atomically(path, json.dumps(value, indent=1) + "\n")

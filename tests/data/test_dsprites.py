@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tvae_core.data import dsprites, dsprites_archive
+from tvae_core.data import dsprites, dsprites_archive, sources
 from tvae_core.data.dsprites import FACTORS, SUBSET, SpriteSequences, render
 from tvae_core.data.sequences import SPLITS
 
@@ -120,12 +120,54 @@ def sprites(data):
     return dsprites.load("offline", data)
 
 
-def test_subset_is_rendered_once(sprites, tmp_path, monkeypatch):
+@pytest.fixture
+def drawings(sprites, monkeypatch):
+    """How often the sprites were drawn: instead of being drawn they are there at once."""
+    drawn = []
+    monkeypatch.setattr(dsprites, "_draw_subset", lambda: drawn.append(1) or sprites.packed.numpy())
+    return drawn
+
+
+DAMAGE = {
+    "empty": lambda path: path.write_bytes(b""),
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:9_000_000]),
+    "zeros": lambda path: path.write_bytes(bytes(9_000_000)),
+    "another shape": lambda path: np.savez(path, packed=np.zeros((3, 512), np.uint8), sha256="?"),
+    "text": lambda path: path.write_text("PK, but not a zip"),
+    "other images": lambda path: np.savez(
+        path, sha256=np.load(path)["sha256"], packed=np.load(path)["packed"][::-1]
+    ),
+}
+
+
+def test_the_subset_is_drawn_once(sprites, tmp_path, drawings):
     assert sprites.packed.shape == (50625, 512)
     assert sprites.key == f"dsprites-rendered-{dsprites.RENDERER}"
-    np.save(tmp_path / f"{sprites.key}.npy", sprites.packed[:2].numpy())
-    monkeypatch.setattr(dsprites, "_draw_subset", lambda: pytest.fail("drawn again"))
-    assert torch.equal(dsprites.load("offline", tmp_path).packed, sprites.packed[:2])
+    for _ in range(2):
+        assert torch.equal(dsprites._rendered(tmp_path).packed, sprites.packed)
+    assert drawings == [1] and {path.suffix for path in tmp_path.iterdir()} <= {".npz", ".lock"}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_cache_is_drawn_anew(sprites, tmp_path, drawings, caplog, damage):
+    (tmp_path / "dsprites-rendered-1.npy").write_bytes(b"")  # of an earlier version, and cut short
+    dsprites._rendered(tmp_path)
+    (kept,) = tmp_path.glob("*.npz")
+    whole = kept.read_bytes()
+    DAMAGE[damage](kept)
+    assert kept.read_bytes() != whole and not caplog.text
+    for _ in range(2):
+        assert torch.equal(dsprites._rendered(tmp_path).packed, sprites.packed)
+    assert len(drawings) == 2 and caplog.text.count("\n") == 1 and f"{kept} is damaged" in caplog.text
+
+
+def test_a_full_disk_is_no_obstacle(sprites, tmp_path, drawings, monkeypatch, caplog):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    assert torch.equal(dsprites._rendered(tmp_path).packed, sprites.packed)
+    assert "No space left" in caplog.text and not list(tmp_path.glob("*.npz"))
 
 
 def sequences(sprites, split="train", n_frames=15, length=30):
@@ -259,6 +301,10 @@ class Server:
                 handler.end_headers()
                 handler.wfile.write(content)
 
+            def do_HEAD(handler):
+                handler.send_response(200)
+                handler.end_headers()
+
             def log_message(handler, *args):
                 pass
 
@@ -277,45 +323,67 @@ class Server:
 def test_download_is_verified_and_made_once(archive, tmp_path):
     content = archive[1].read_bytes()
     md5 = hashlib.md5(content).hexdigest()
-    folder = tmp_path / "data"
+    target = tmp_path / "data" / dsprites_archive.FILE
     with Server(content, len(content)) as served:
-        for _ in range(2):
-            assert dsprites_archive.obtain(folder, served.url, md5).read_bytes() == content
-        assert served.requests == 1
+        dsprites_archive.download(target.parent, served.url, md5)
+        asked = served.requests
+        dsprites_archive.download(target.parent, served.url, md5)
+        assert served.requests == asked > 0 and target.read_bytes() == content
 
 
-@pytest.mark.parametrize("fault, error", [("truncated", OSError), ("wrong", ValueError)])
-def test_a_bad_download_leaves_nothing_behind(archive, tmp_path, fault, error):
+@pytest.mark.parametrize("fault", ["cut short", "wrong"])
+def test_a_bad_download_leaves_nothing_behind(archive, tmp_path, fault):
     content = archive[1].read_bytes()
     md5 = hashlib.md5(content).hexdigest()
-    sent = content[:-1000] if fault == "truncated" else b"!" + content[1:]
-    with Server(sent, len(content)) as served, pytest.raises(error):
-        dsprites_archive.obtain(tmp_path / "data", served.url, md5)
+    sent = content[:-1000] if fault == "cut short" else b"!" + content[1:]
+    with Server(sent, len(content)) as served, pytest.raises(OSError, match="could not be downloaded"):
+        dsprites_archive.download(tmp_path / "data", served.url, md5)
     assert [p.name for p in (tmp_path / "data").iterdir() if p.suffix != ".lock"] == []
 
 
-def test_a_wrong_archive_put_there_by_hand(archive, tmp_path, monkeypatch, caplog, sprites):
-    np.save(archive[1].parent / f"{sprites.key}.npy", sprites.packed.numpy())
-    with pytest.raises(ValueError, match="is not the official archive"):
-        dsprites.load("official", archive[1].parent)
-    assert dsprites.load("auto", archive[1].parent).key == sprites.key
-    assert "cannot be used" in caplog.text
-
-
-def test_auto_without_network_renders(sprites, tmp_path, monkeypatch):
-    np.save(tmp_path / f"{sprites.key}.npy", sprites.packed.numpy())
-    monkeypatch.setattr(dsprites, "any_host_answers", lambda urls: False)
-    assert dsprites.load("auto", tmp_path).key == sprites.key
-
-
-def test_official_archive_is_kept_as_a_subset(archive, tmp_path, monkeypatch):
+def test_a_wrong_archive_put_there_by_hand(archive, drawings, caplog):
     folder = archive[1].parent
-    small = {name: range(min(2, size)) for name, size in AXES.items()}
-    monkeypatch.setattr(dsprites, "SUBSET", small)
-    monkeypatch.setattr(dsprites, "obtain", lambda folder: archive[1])
+    with pytest.raises(ValueError, match="is not the official archive"):
+        dsprites.load("official", folder)
+    assert dsprites.DSPRITES.find("auto", folder) == ("offline", dsprites.KEYS["offline"])
+    assert dsprites.load("auto", folder).key == dsprites.KEYS["offline"]
+    assert "cannot be used" in caplog.text and dsprites_archive.FILE in caplog.text
+
+
+def test_auto_without_network_renders(tmp_path, drawings, monkeypatch):
+    monkeypatch.delenv("TVAE_OFFLINE", raising=False)
+    monkeypatch.setattr(sources, "any_host_answers", lambda urls: False)
+    assert dsprites.load("auto", tmp_path).key == dsprites.KEYS["offline"]
+
+
+@pytest.fixture
+def small(archive, monkeypatch):
+    """The small archive is the official one."""
+    wanted = {name: range(min(2, size)) for name, size in AXES.items()}
+    monkeypatch.setattr(dsprites, "SUBSET", wanted)
+    monkeypatch.setattr(dsprites, "N_IMAGES", 2**5)
     monkeypatch.setattr(dsprites, "read", lambda path, wanted: dsprites_archive.read(path, wanted, AXES))
-    made = dsprites.load("auto", folder)
+    monkeypatch.setattr(dsprites, "verify", lambda path: path)
+    return archive[1]
+
+
+def test_official_archive_is_kept_as_a_subset(small, monkeypatch):
+    monkeypatch.setenv("TVAE_OFFLINE", "dsprites")  # what is at hand is read all the same
+    assert dsprites.DSPRITES.find("auto", small.parent) == ("official", "dsprites-official")
+    made = dsprites.load("auto", small.parent)
     assert made.key == "dsprites-official" and "verified" in made.source
-    archive[1].unlink()
-    dsprites.load.cache_clear()
-    assert torch.equal(dsprites.load("official", folder).packed, made.packed)
+    small.unlink()
+    assert torch.equal(dsprites.load("official", small.parent).packed, made.packed)
+
+
+@pytest.mark.parametrize("name", ["dsprites-official.npy", "dsprites-official.npz"])
+def test_a_file_of_the_cache_is_never_taken_for_the_archive(
+    small, tmp_path, drawings, caplog, monkeypatch, name
+):
+    monkeypatch.setenv("TVAE_OFFLINE", "dsprites")
+    array = np.zeros((2**5, 512), np.uint8)
+    with (tmp_path / name).open("wb") as file:
+        np.save(file, array) if name.endswith("npy") else np.savez(file, packed=array, sha256="0" * 64)
+    assert dsprites.DSPRITES.find("auto", tmp_path)[0] == "offline"
+    with pytest.raises(ConnectionError, match="TVAE_OFFLINE names it"):
+        dsprites.load("official", tmp_path)

@@ -1,5 +1,7 @@
 """Where the digits come from, how they are split, and the laws of the sequences that transform them."""
 
+import gzip
+import hashlib
 import socket
 import struct
 import threading
@@ -10,8 +12,7 @@ import pytest
 import torch
 from torchvision.datasets import MNIST
 
-from tvae_core.data import mnist
-from tvae_core.data import sequences as download
+from tvae_core.data import mnist, sources
 from tvae_core.data.mnist import FACTORS, KINDS, DigitSequences
 from tvae_core.data.sequences import SPLITS
 from tvae_core.data.warps import DEGREES, HUES, SIZES, affine_frames, perspective_frames
@@ -73,32 +74,119 @@ def test_the_offline_digits(digits):
     assert ones < 0.6 * zeros  # labels belong to their images
 
 
-def test_full_mnist_from_a_folder_pointed_at_by_hand(tmp_path, monkeypatch):
-    monkeypatch.setattr(mnist, "any_host_answers", lambda urls: pytest.fail("asked the network"))
-    digits = mnist.load("auto", full_mnist(tmp_path))
-    assert digits.key == "mnist-70k" and "70,000" in digits.source
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    return full_mnist(tmp_path_factory.mktemp("full"))
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    monkeypatch.setattr(sources, "any_host_answers", lambda urls: pytest.fail("asked the network"))
+
+
+@pytest.mark.parametrize("offline", ["", "mnist", " dSprites, MNIST"])
+def test_full_mnist_from_a_folder_pointed_at_by_hand(full, tmp_path, monkeypatch, no_network, offline):
+    """Known by its digests, here those of the file made for the test; what is at hand is always read."""
+    monkeypatch.setenv("TVAE_OFFLINE", offline)
+    raw, folder = full / "MNIST" / "raw", tmp_path / "data"
+    digests = {name: hashlib.md5((raw / name).read_bytes()).hexdigest() for name in mnist.FILES}
+    monkeypatch.setattr(mnist, "FILES", digests)
+    folder.symlink_to(full)
+    mnist._read_files.cache_clear()
+    digits = mnist.load("auto", folder)
+    assert digits.key == "mnist-70k" and "70,000" in digits.source and digits.official
     assert_splits(digits, 48_000, 12_000, 10_000)
     number = (digits.images[:, 0, :3].int() * torch.tensor([1, 256, 65536])).sum(-1)
     assert torch.equal(number, torch.cat([torch.arange(60_000), torch.arange(10_000)]))
     assert torch.equal(digits.labels, number % 10)
-    assert mnist.load("official", tmp_path).key == "mnist-70k"
+    assert mnist.load("official", folder) is digits
+    mnist._read_files.cache_clear()
+
+
+def laid(folder, train=60, test=20, fill=0, classes=10, packed=False):
+    """idx files laid by hand: images of one grey value, classes that go round."""
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    for stem, n in (("train", train), ("t10k", test)):
+        images = struct.pack(">IIII", 2051, n, 28, 28) + bytes([fill]) * (n * 784)
+        labels = struct.pack(">II", 2049, n) + bytes(i % classes for i in range(n))
+        for name, content in (("images-idx3-ubyte", images), ("labels-idx1-ubyte", labels)):
+            path = raw / f"{stem}-{name}{'.gz' if packed else ''}"
+            path.write_bytes(gzip.compress(content) if packed else content)
+    return folder
+
+
+def test_other_files_laid_by_hand_are_a_data_set_of_their_own(tmp_path, no_network):
+    folders = [
+        laid(tmp_path / name, **how)
+        for name, how in (
+            ("a", {}),
+            ("again", {"packed": True}),
+            ("b", {"fill": 1}),
+            ("c", {"train": 70}),
+            ("d", {"classes": 3}),
+        )
+    ]
+    found = [mnist.load("auto", folder) for folder in folders]
+    assert [mnist.MNIST.find("auto", folder) for folder in folders] == [("own", one.key) for one in found]
+    assert found[0].key == found[1].key and len({one.key for one in found}) == 4
+    assert not any(one.official or one.key in mnist.KEYS.values() for one in found)
+    assert found[0].source.startswith("80 images from ") and found[0].source.endswith("which are not MNIST")
+    assert_splits(found[0], 48, 12, 20)
+    with pytest.raises(ValueError, match="are not the official MNIST"):
+        mnist.load("official", folders[0])
+    assert mnist.load("own", folders[0]).key == found[0].key
+    with pytest.raises(FileNotFoundError, match="no files of MNIST in"):
+        mnist.load("own", tmp_path / "empty")
+
+
+SPOILED = {
+    "train-images-idx3-ubyte": ("cut short", lambda c: c[:-1]),
+    "train-labels-idx1-ubyte": ("letters", lambda c: c[:8] + b"\x1a" * 60),
+    "t10k-images-idx3-ubyte": ("another header", lambda c: b"\x00\x00\x0d\x03" + c[4:]),
+    "t10k-labels-idx1-ubyte": ("gone", None),
+}
+
+
+@pytest.mark.parametrize("name", SPOILED)
+def test_files_that_cannot_be_digits_are_named(name, tmp_path, caplog, no_network):
+    path = laid(tmp_path) / "MNIST" / "raw" / name
+    spoil = SPOILED[name][1]
+    path.write_bytes(spoil(path.read_bytes())) if spoil else path.unlink()
+    with caplog.at_level("WARNING", "tvae_core"):
+        assert mnist.load("auto", tmp_path).key == "mnist-5k"
+    assert str(path) in caplog.text
+    with pytest.raises((OSError, ValueError), match=name):
+        mnist.load("own", tmp_path)
+
+
+def test_a_wrong_name_in_tvae_offline_is_answered_with_the_nearest(tmp_path, monkeypatch):
+    monkeypatch.setenv("TVAE_OFFLINE", "mnist,dsprite")
+    with pytest.raises(ValueError, match=r"TVAE_OFFLINE 'dsprite' is not one of .*did you mean 'dsprites'"):
+        mnist.load("auto", tmp_path)
+
+
+def test_what_tvae_offline_names_is_not_asked_for(tmp_path, monkeypatch, no_network):
+    monkeypatch.setenv("TVAE_OFFLINE", "mnist")
+    assert mnist.load("auto", tmp_path).key == "mnist-5k"
+    with pytest.raises(ConnectionError, match="TVAE_OFFLINE names it"):
+        mnist.load("official", tmp_path)
 
 
 @pytest.mark.parametrize("silent", [False, True])
-def test_a_dead_network_costs_seconds(digits, tmp_path, monkeypatch, silent):
-    monkeypatch.setattr(mnist, "_small", lambda: digits)  # reading them costs seconds of its own
+def test_a_dead_network_costs_seconds(tmp_path, monkeypatch, silent):
+    monkeypatch.delenv("TVAE_OFFLINE", raising=False)
     with socket.socket() as host:  # accepts a connection and never says a word
         host.bind(("127.0.0.1", 0))
         host.listen()
         port = host.getsockname()[1] if silent else closed_port()
         monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{port}/"])
         began = time.monotonic()
-        assert mnist.load("auto", tmp_path).key == "mnist-5k"
+        assert mnist.MNIST.find("auto", tmp_path) == ("offline", "mnist-5k")
         assert time.monotonic() - began < 6
         with pytest.raises(OSError, match="MNIST"):
             mnist.load("official", tmp_path)
-    assert not (tmp_path / "MNIST").exists()
-    assert not list(tmp_path.glob("mnist-*"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_hosts_that_answer(monkeypatch):
@@ -109,7 +197,7 @@ def test_hosts_that_answer(monkeypatch):
             host.bind(("127.0.0.1", 0))
             host.listen()
             url = f"http://127.0.0.1:{host.getsockname()[1]}/"
-            monkeypatch.setattr(download, "PATIENCE", 2.0)
+            monkeypatch.setattr(sources, "PATIENCE", 2.0)
 
             def serve():
                 connection, _ = host.accept()
@@ -119,12 +207,12 @@ def test_hosts_that_answer(monkeypatch):
 
             thread = threading.Thread(target=serve)
             thread.start()
-            found = download.any_host_answers([dead, url])
+            found = sources.any_host_answers([dead, url])
             thread.join()
             return found
 
     assert [reply(status) for status in (200, 403, 503)] == [True, True, False]
-    assert not download.any_host_answers([dead])
+    assert not sources.any_host_answers([dead])
 
 
 def test_unknown_names_are_refused(digits):

@@ -1,13 +1,14 @@
 """The sprites: drawn from formulas or read from the official archive, and the sequences that move them."""
 
 import contextlib
+import hashlib
 import logging
 import math
 import os
-import tempfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from filelock import FileLock
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from tvae_core.data.dsprites_archive import AXES, FILE, IMAGE_SIZE, URL, obtain, read
-from tvae_core.data.sequences import SOURCES, SPLITS, Batch, any_host_answers
-from tvae_core.files import DATA, OFFLINE
+from tvae_core.data.dsprites_archive import AXES, FILE, IMAGE_SIZE, URL, download, read, verify
+from tvae_core.data.sequences import SPLITS, Batch
+from tvae_core.data.sources import ImageSet
+from tvae_core.files import DATA, atomic
 from tvae_core.validation import check_choice
 
 FACTORS = ("x", "y", "orientation", "scale")
@@ -31,6 +33,7 @@ SUBSET = {  # the official indices of the images used, in the archive's order of
     "y": range(0, 30, 2),
 }
 FACTOR_SIZES = tuple(len(SUBSET[name]) for name in FACTORS)
+N_IMAGES = math.prod(map(len, SUBSET.values()))
 SPLIT_SEED = 0  # of the split over cycles, whatever the seed of a training
 RENDERER = 1  # raise it with any change of a rendered pixel: it enters the identity of runs
 
@@ -44,8 +47,8 @@ ELLIPSE = (12.766, 7.213)
 HEART_X = {1: 7.268, 3: -2.327}  # rightwards: coefficients of sin kt
 HEART_Y = {0: 1.523, 1: 8.602, 2: -3.204, 3: -1.285, 4: -0.642}  # upwards: coefficients of cos kt
 
-_OFFICIAL_KEY, _OFFLINE_KEY = "dsprites-official", f"dsprites-rendered-{RENDERER}"
-KEYS = {"official": _OFFICIAL_KEY, "offline": _OFFLINE_KEY}  # of the sprites of each source
+KEYS = {"official": "dsprites-official", "offline": f"dsprites-rendered-{RENDERER}"}
+_OFFICIAL_FILE = f"{KEYS['official']}.npz"
 _DIRECTIONS = 1 << 16  # so fine that an outline moves by less than 0.004 pixels from one to the next
 _REACH = 14  # pixels: no outline is longer than the square's half diagonal, 13.6
 _CHUNK = 2048  # images drawn at a time, which bounds the memory
@@ -115,7 +118,7 @@ class Sprites:
     @property
     def official(self) -> bool:
         """Whether this is the data set of the paper, not what stands in for it offline."""
-        return self.key == _OFFICIAL_KEY
+        return self.key == KEYS["official"]
 
 
 def _draw_subset() -> UInt8[np.ndarray, "images 512"]:
@@ -126,68 +129,72 @@ def _draw_subset() -> UInt8[np.ndarray, "images 512"]:
     return np.concatenate([np.packbits(images, axis=1) for images in drawn])
 
 
-def _kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """The array in a file, made and written by the first who asks; a read-only folder is no obstacle."""
-    if path.is_file():
-        return np.load(path)
+def _digest(packed: np.ndarray) -> str:
+    return hashlib.sha256(packed.tobytes()).hexdigest()
+
+
+def _read_cache(path: Path) -> np.ndarray | None:
+    """The images in a file that `_cached` wrote; None if there is none or it is damaged (logged)."""
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as opened, np.load(opened) as file:
+            packed, digest = file["packed"], str(file["sha256"])
+        if packed.shape == (N_IMAGES, IMAGE_SIZE**2 // 8) and digest == _digest(packed):
+            return packed
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        log.debug("%s: %s", path, error)
+    log.warning("%s is damaged: it is made anew", path)
+    return None
+
+
+def _cached(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """The images in a file, made and written by the first who asks; a read-only folder is no obstacle."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(path.parent, os.W_OK):
-        return make()
-    with FileLock(path.with_suffix(".lock")):
-        if not path.is_file():
-            with tempfile.TemporaryDirectory(dir=path.parent, prefix="dsprites-") as unfinished:
-                np.save(Path(unfinished, path.name), make())
-                os.replace(Path(unfinished, path.name), path)
-    return np.load(path)
+    writable = os.access(path.parent, os.W_OK)
+    with FileLock(path.with_suffix(".lock")) if writable else contextlib.nullcontext():
+        packed = _read_cache(path)
+        if packed is None:
+            packed = make()
+            try:
+                with atomic(path) as unfinished:
+                    np.savez(unfinished, packed=packed, sha256=_digest(packed))
+            except OSError as error:
+                log.warning("%s could not be written: %s", path, error)
+    return packed
 
 
-def _rendered(folder: Path) -> Sprites:
-    key = _OFFLINE_KEY
-    packed = _kept(folder / f"{key}.npy", _draw_subset)
-    return Sprites(torch.from_numpy(packed), key, "dSprites, rendered from formulas")
+def _key_in(folder: Path) -> str | None:
+    if _read_cache(folder / _OFFICIAL_FILE) is None:
+        if not (folder / FILE).is_file():
+            return None
+        verify(folder / FILE)
+    return KEYS["official"]
 
 
 def _official(folder: Path) -> Sprites:
-    key = _OFFICIAL_KEY
-    packed = _kept(folder / f"{key}.npy", lambda: read(obtain(folder), SUBSET))
-    return Sprites(torch.from_numpy(packed), key, "dSprites, official archive (MD5 verified)")
+    packed = _cached(folder / _OFFICIAL_FILE, lambda: read(verify(folder / FILE), SUBSET))
+    return Sprites(torch.from_numpy(packed), KEYS["official"], "dSprites, official archive (MD5 verified)")
 
 
-def find_source(source: str = "auto", folder: Path = DATA) -> str:
-    """Return which sprites `load` reads, `official` or `offline`, and fetch nothing.
-
-    For `auto` the host is asked whether it answers, unless the archive is at hand or TVAE_OFFLINE names it.
-    Raises ValueError for an unknown source.
-    """
-    if check_choice(source, SOURCES, "dSprites source") != "auto":
-        return source
-    if "dsprites" in OFFLINE:
-        return "offline"
-    at_hand = any((folder / name).is_file() for name in (FILE, f"{_OFFICIAL_KEY}.npy"))
-    return "official" if at_hand or any_host_answers([URL]) else "offline"
+def _rendered(folder: Path) -> Sprites:
+    packed = _cached(folder / f"{KEYS['offline']}.npz", _draw_subset)
+    return Sprites(torch.from_numpy(packed), KEYS["offline"], "dSprites, rendered from formulas")
 
 
-@lru_cache(maxsize=2)
+DSPRITES = ImageSet("dSprites", KEYS, lambda: [URL], _key_in, _official, download, _rendered)
+
+
 def load(source: str = "auto", folder: Path = DATA) -> Sprites:
-    """The sprites: `official` archive, drawn `offline`, or `auto`: official if it can be had.
+    """Return the sprites of a source (data.sources).
 
-    The archive is read from `folder` (put it there by hand on an isolated machine) or downloaded into
-    it; what is made of it is kept there too. Raises ValueError for an unknown source, and, where
-    `official` is asked for, OSError if it can't be had and ValueError if it isn't the archive.
+    `official` is the archive, read from `folder` (put it there by hand on an isolated machine) or downloaded
+    into it; `offline` is drawn (render); the part that is used is kept in the folder too. `auto` is the first
+    of the two that can be had. Raises ValueError for an unknown source or another archive, OSError if
+    the archive cannot be had.
     """
-    if find_source(source, folder) == "official":
-        try:
-            sprites = _official(folder)
-        except (OSError, ValueError) as error:
-            if source == "official":
-                raise
-            log.warning("the official dSprites cannot be used (%s)", error)
-            sprites = _rendered(folder)
-    else:
-        sprites = _rendered(folder)
-    log.info("data: %s", sprites.source)
-    return sprites
+    return DSPRITES.load(source, folder)
 
 
 class SpriteSequences:

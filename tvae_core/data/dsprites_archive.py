@@ -1,18 +1,14 @@
 """The official dSprites archive: finding, downloading and verifying it, and reading a part of it."""
 
 import hashlib
-import os
-import shutil
-import tempfile
-import urllib.request
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from jaxtyping import UInt8
-from tqdm.auto import tqdm
+
+from tvae_core.data.sources import fetch_once
 
 FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 URL = f"https://github.com/google-deepmind/dsprites-dataset/raw/master/{FILE}"
@@ -22,11 +18,10 @@ MD5 = "7da33b31b13a06f4b04a70402ce90c2e"
 
 AXES = {"shape": 3, "scale": 6, "orientation": 40, "x": 32, "y": 32}  # slowest first: 737,280 images
 IMAGE_SIZE = 64
-TIMEOUT = 10  # seconds without a byte
 
 
 def verify(path: Path, md5: str = MD5) -> Path:
-    """The path itself; ValueError if what lies there is not the official archive."""
+    """Return the path itself; ValueError if the file there is not the official archive."""
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "md5").hexdigest()
     if found != md5:
@@ -34,31 +29,14 @@ def verify(path: Path, md5: str = MD5) -> Path:
     return path
 
 
-def obtain(folder: Path, url: str = URL, md5: str = MD5) -> Path:
-    """The verified archive in the folder, downloaded if it isn't there (27 MB).
+def download(folder: Path, url: str = URL, md5: str = MD5) -> None:
+    """Download the archive (27 MB) into the folder, unless it is there.
 
-    A broken or wrong download leaves nothing behind. Raises OSError if it can't be had, ValueError if
-    the digest is wrong.
+    A broken or wrong download leaves nothing behind. Raises OSError if it cannot be had.
     """
-    target = folder / FILE
-    if target.is_file():
-        return verify(target, md5)
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "dsprites-archive.lock"):
-        if not target.is_file():
-            with tempfile.TemporaryDirectory(dir=folder, prefix="dsprites-") as unfinished:
-                os.replace(verify(_download(url, Path(unfinished, FILE)), md5), target)
-    return target
+    from torchvision.datasets.utils import download_url  # takes two seconds, and few processes need it
 
-
-def _download(url: str, path: Path) -> Path:
-    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, path.open("wb") as file:
-        size = int(answer.headers.get("Content-Length", 0)) or None
-        with tqdm.wrapattr(answer, "read", total=size, desc="dSprites", leave=False) as source:
-            shutil.copyfileobj(source, file)
-        if size and file.tell() != size:
-            raise OSError(f"the download of {url} ended after {file.tell()} of {size} bytes")
-    return path
+    fetch_once(folder / FILE, lambda into: download_url(url, into, FILE, md5))
 
 
 def read(

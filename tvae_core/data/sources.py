@@ -1,0 +1,163 @@
+"""Where images come from: the official data set, files laid by hand, or what stands in for it offline."""
+
+import logging
+import os
+import socket
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from tvae_core.files import OFFLINE_VARIABLE
+from tvae_core.validation import check_choice
+
+# auto: the first of the others that can be had. official: verified by digest, downloaded if need be.
+# own: other files in the data folder, under the digest of their contents.
+SOURCES = ("auto", "official", "own", "offline")
+PATIENCE = 4.0  # seconds, all hosts together
+STALL = 20.0  # seconds that a download may stand still
+
+log = logging.getLogger("tvae_core")
+
+
+def offline_sets() -> frozenset[str]:
+    """Return the data sets that TVAE_OFFLINE names: they are read where they lie, and never asked for.
+
+    Raises ValueError for a name that is none of mnist and dsprites.
+    """
+    written = os.environ.get(OFFLINE_VARIABLE, "").lower().split(",")
+    names = {name.strip() for name in written} - {""}
+    return frozenset(check_choice(name, ("mnist", "dsprites"), OFFLINE_VARIABLE) for name in names)
+
+
+def any_host_answers(urls: Sequence[str]) -> bool:
+    """Return True as soon as a host answers, even with an error page; False after PATIENCE seconds."""
+    found = threading.Event()
+
+    def ask(url: str) -> None:
+        try:
+            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PATIENCE).close()
+            found.set()
+        except urllib.error.HTTPError as error:
+            if error.code < 500:  # a mirror's folder may be forbidden while its files are not
+                found.set()
+        except OSError as error:
+            log.debug("%s does not answer: %s", url, error)
+
+    # Threads, since a name look-up obeys no timeout; daemons, since one that hangs must not keep us.
+    asked = [threading.Thread(target=ask, args=(url,), daemon=True) for url in urls]
+    for thread in asked:
+        thread.start()
+    deadline = time.monotonic() + PATIENCE
+    while not found.wait(0.02) and time.monotonic() < deadline:
+        if not any(thread.is_alive() for thread in asked):
+            break
+    return found.is_set()
+
+
+def fetch_once(target: Path, fetch: Callable[[Path], object]) -> None:
+    """Let `fetch` fill a folder of its own and move its file or folder `target.name` into place.
+
+    The first process to ask does so, the others wait; a failed or broken download leaves nothing behind.
+    Raises OSError if it fails.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_name(f"{target.name}.lock")):
+        if target.exists():
+            return
+        patience = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(STALL)  # torchvision sets none, and would wait for ever
+        try:
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix="download-") as unfinished:
+                fetch(Path(unfinished))
+                os.replace(Path(unfinished, target.name), target)
+        except RuntimeError as error:  # torchvision's word for a download that is broken
+            raise OSError(f"{target.name} could not be downloaded: {error}") from error
+        finally:
+            socket.setdefaulttimeout(patience)
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """One data set: what it is called, and how it is found and read; the same policy for all.
+
+    `at_hand` gives the key of the files in a folder, None where there are none, and raises OSError or
+    ValueError for files that cannot be used. `read` reads them, `download` puts them there, `offline` makes
+    what stands in for them.
+    """
+
+    name: str
+    keys: dict[str, str]  # of the official and the offline images; they enter the identity of a run
+    hosts: Callable[[], Sequence[str]]
+    at_hand: Callable[[Path], str | None]
+    read: Callable[[Path], Any]
+    download: Callable[[Path], object]
+    offline: Callable[[Path], Any]
+
+    __hash__ = object.__hash__  # a set is itself only; needed for the caches
+
+    def source_of(self, key: str) -> str:
+        """Return the source of images with this key: `official`, `offline` or `own`."""
+        return next((source for source, known in self.keys.items() if known == key), "own")
+
+    @cache  # noqa: B019  (one answer a process: the network may come and go)
+    def find(self, source: str, folder: Path) -> tuple[str, str]:
+        """Return the source that `load` reads and the images' key; fetch nothing.
+
+        For `auto`: what lies in the folder, else the official set if a host answers and TVAE_OFFLINE does not
+        name it, else the offline one. Raises ValueError for an unknown source, and for `own` what `at_hand`
+        raises.
+        """
+        left_alone = self.name.lower() in offline_sets()
+        if check_choice(source, SOURCES, f"{self.name} source") in self.keys:
+            return source, self.keys[source]
+        try:
+            key = self.at_hand(folder)
+        except (OSError, ValueError) as error:
+            if source == "own":
+                raise
+            log.warning("%s in %s cannot be used: %s", self.name, folder, error)
+            return "offline", self.keys["offline"]
+        if key is not None:
+            return self.source_of(key), key
+        if source == "own":
+            raise FileNotFoundError(f"there are no files of {self.name} in {folder}")
+        found = "official" if not left_alone and any_host_answers(self.hosts()) else "offline"
+        return found, self.keys[found]
+
+    @lru_cache(maxsize=2)  # noqa: B019
+    def load(self, source: str, folder: Path) -> Any:
+        """Return the images of a source; for `auto` the offline ones, with a warning, if all else fails.
+
+        Raises what `find` raises, OSError if official images cannot be had, ValueError if others lie there.
+        """
+        found, key = self.find(source, folder)
+        try:
+            images = self.offline(folder) if found == "offline" else self._get(found, key, folder)
+        except (OSError, ValueError) as error:
+            if source != "auto":
+                raise
+            log.warning("%s cannot be used: %s", self.name, error)
+            images = self.offline(folder)
+        log.info("data: %s", images.source)
+        return images
+
+    def _get(self, source: str, key: str, folder: Path) -> Any:
+        there = self.at_hand(folder)
+        if there is None:
+            if self.name.lower() in offline_sets():
+                raise ConnectionError(f"{self.name} is not in {folder}, and {OFFLINE_VARIABLE} names it")
+            if not any_host_answers(self.hosts()):
+                raise ConnectionError(f"{self.name} is not in {folder}, and none of its hosts answers")
+            self.download(folder)
+        elif there != key:
+            raise ValueError(f"the files in {folder} are not the {source} {self.name}")
+        return self.read(folder)
