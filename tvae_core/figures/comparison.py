@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-import torch
-
 from tvae_core.data import dsprites, mnist
 from tvae_core.files import write_atomically
 from tvae_core.measures.catalog import MEASURES, flat
-from tvae_core.measures.intervals import LEVEL, RESAMPLES, Interval, interval_of_correlation, interval_of_mean
+from tvae_core.measures.intervals import LEVEL, RESAMPLES, Interval, interval_of
 from tvae_core.plotting.tables import Column, Row, comma_separated, markdown, mean_and_sd, number
 from tvae_core.training.runs import Run
 
@@ -81,7 +79,7 @@ def table_rows(runs: Sequence[Run], columns: Sequence[Column]) -> list[Row]:
 
     def row(label: str, of: Sequence[Run], kind: str) -> Row:
         values = [[value_of(run.results[kind], column.key) for run in of] for column in columns]
-        intervals = [interval_of(of, kind, column.key) for column in columns]
+        intervals = [_interval(of, kind, column.key) for column in columns]
         return Row(label, values, kind != "trained", intervals, "" if kind == "chance" else of[0].label)
 
     rows = []
@@ -90,23 +88,13 @@ def table_rows(runs: Sequence[Run], columns: Sequence[Column]) -> list[Row]:
     return [*rows, row("chance level", groups(runs)[runs[0].label], "chance")]
 
 
-def interval_of(runs: Sequence[Run], kind: str, key: str) -> Interval | None:
-    """A measure's bootstrap interval over test sequences, its mean over seeds; None where there is none.
-
-    There is none for `chance`, which is known, and for a measure that is not defined for every run.
-    """
+def _interval(runs: Sequence[Run], kind: str, key: str) -> Interval | None:
+    """None for `chance`, which is known, and for a measure that is not defined for every run."""
     if kind == "chance" or any(value_of(run.results[kind], key) is None for run in runs):
         return None
-    kept = [run.per_sequence(kind) for run in runs]
     measure, _, factor = key.partition("/")
-    if not measure.startswith("capcorr"):
-        known = all(key in values for values in kept)
-        return interval_of_mean(torch.stack([values[key] for values in kept])) if known else None
-    index, rolls = list(runs[0].results[kind][measure]).index(factor), measure.replace("capcorr", "observed")
-    members = [(values["varied"] == index) & (values[rolls] >= 0) for values in kept]
-    return interval_of_correlation(
-        [(values[rolls][m], values["start"][m]) for values, m in zip(kept, members, strict=True)]
-    )
+    index = list(runs[0].results[kind][measure]).index(factor) if factor else None
+    return interval_of(measure, index, [run.per_sequence(kind) for run in runs])
 
 
 def average(runs: Sequence[Run], kind: str, key: str) -> float | None:

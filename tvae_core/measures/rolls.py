@@ -1,6 +1,6 @@
 """The measure that decides: rolls into held-out frames, beside controls that need no equivariance."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -103,7 +103,7 @@ def best_clamp(costs: Float[Tensor, "n K"], varied: Int[Tensor, " n"]) -> Float[
 
 
 def margins(
-    values: dict[str, Float[Tensor, " n"]], varied: Int[Tensor, " n"], names: Sequence[str]
+    values: Mapping[str, Tensor], varied: Int[Tensor, " n"], names: Sequence[str]
 ) -> dict[str, dict[str, float | None]]:
     """Return each roll margin by factor: the best control minus the roll into held-out frames.
 
@@ -121,7 +121,7 @@ def margins(
     return found
 
 
-def margin_costs(key: str, values: dict[str, Float[Tensor, " n"]]) -> Float[Tensor, "K n"] | None:
+def margin_costs(key: str, values: Mapping[str, Tensor]) -> Float[Tensor, "K n"] | None:
     """Return what the roll and then each control of a margin cost each sequence, less being better.
 
     None where the roll was not measured.
