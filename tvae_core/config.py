@@ -1,6 +1,7 @@
 """Every option of an experiment, with its meaning and its check, and what each scale changes of them."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,17 +25,18 @@ from tvae_core.validation import check_choice, check_types
 # What `quick` changes was found by measuring: notebooks/study.ipynb holds each part against its absence.
 _SOON = {
     "optimizer": "adamw",
-    "lr": 8e-4,
+    "lr": 1.5e-3,
     "lr_decay": 0.2,
     "standardised": True,
     "u_mean_init": 0.7,
     "u_logvar_init": -2.0,
     "he_init": True,
-    "kl_floor": 0.02,
-    "kl_hold": 0.1,
-    "kl_ramp": 0.4,
+    "beta2": 0.99,
+    "decode_every": 3,
+    "window_hold": 0.3,
+    "window_ramp": 0.4,
 }
-_LAPTOP = {**_SOON, "precision": "auto", "eval_sequences": 300, "batch_size": 16}
+_LAPTOP = {**_SOON, "precision": "auto", "eval_sequences": 300, "batch_size": 32}
 SCALES: Mapping[str, Mapping[str, object]] = MappingProxyType(
     {
         "smoke": {
@@ -106,10 +108,14 @@ class Experiment:
     optimizer: str = "sgd"
     lr: float = 1e-4
     momentum: float = 0.9  # of SGD
+    beta2: float = 0.999  # of AdamW; its beta1 is 0.9, and it has no weight decay
     lr_decay: float = 0.0  # in so many of the steps, the last ones, the learning rate falls to 0
     kl_floor: float = 1.0  # weight of the KL terms in the first `kl_hold` of the steps, …
     kl_hold: float = 0.0
     kl_ramp: float = 0.0  # … rising to 1, by the same factor in each step, over the next `kl_ramp` of them
+    decode_every: int = 1  # a step decodes one of so many frames, evenly spaced from a random one on
+    window_hold: float = 0.0  # in so many of the steps, the first ones, a shifting window spans all frames, …
+    window_ramp: float = 0.0  # … over the next `window_ramp` of them it shrinks to its own, frame by frame
     precision: str = "float32"
 
     eval_epochs: int = 5  # epochs between evaluations on the validation split
@@ -145,6 +151,20 @@ class Experiment:
             raise ValueError(f"group_kernel is {self.group_kernel}, but must have {rank} lengths")
         if self.topography == "capsules" and self.group_kernel[0] > self.n_transforms:
             raise ValueError(f"group_kernel is {self.group_kernel}, but there are {self.n_transforms} frames")
+
+    def window_at(self, done: float) -> tuple[int, ...]:
+        """Return the group_kernel that training goes by when a share `done` of the steps is taken.
+
+        A shifting window of k frames begins with all S, loses one after window_hold of the steps, and the
+        others at equal distances, the last one after window_ramp more. So early in training t sees frames
+        that are held out from it later. Windows of other kinds, and a trainable W, are always their own.
+        """
+        shifts = self.topography == "capsules" and self.n_off_diag is not None and not self.trainable_w
+        wider = self.n_transforms - self.group_kernel[0] if shifts and self.group_kernel[0] > 1 else 0
+        if wider and done >= self.window_hold:
+            ramp = (done - self.window_hold) / self.window_ramp if self.window_ramp else 1.0
+            wider = max(0, wider - 1 - math.floor(ramp * (wider - 1) + 1e-9))
+        return tuple(length + wider for length in self.group_kernel)
 
     @property
     def capsule_shape(self) -> tuple[int, ...]:
@@ -285,10 +305,11 @@ _CHOICES = {
     "precision": PRECISIONS,
 }
 _COUNTS = ["n_caps", "cap_dim", "n_transforms", "batch_size", "max_epochs", "max_steps", "eval_epochs"]
-_COUNTS += ["n_is_samples", "max_transform_len", "eval_sequences"]
+_COUNTS += ["n_is_samples", "max_transform_len", "eval_sequences", "decode_every"]
 _RANGES = {
     **dict.fromkeys(_COUNTS, (1, float("inf"))),
-    **dict.fromkeys(("kl_floor", "kl_hold", "kl_ramp", "lr_decay"), (0, 1)),
+    **dict.fromkeys(("kl_floor", "kl_hold", "kl_ramp", "lr_decay", "window_hold", "window_ramp"), (0, 1)),
     "n_off_diag": (0, float("inf")),
+    "beta2": (0, 0.999999),
     "seed": (0, 2**32 - 1),
 }

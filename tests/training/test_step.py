@@ -19,7 +19,14 @@ from tvae_core.training import step as capture
 from tvae_core.training import trainer as training
 from tvae_core.training.learner import Learner
 from tvae_core.training.runs import plan
-from tvae_core.training.step import Step, kl_weight, learning_rate, mean_terms
+from tvae_core.training.step import (
+    Step,
+    chosen_frames,
+    kl_weight,
+    learning_rate,
+    mean_terms,
+    window_matrix,
+)
 from tvae_core.training.trainer import Trainer, fit, fit_seeds
 
 CPU = torch.device("cpu")
@@ -77,6 +84,7 @@ class NoHost(TorchDispatchMode):
 def test_a_step_needs_no_host(name, data, tmp_path):
     for seeds in ([1], [1, 2]) if name in KINDS else ([1],):
         step = Step(learners(tiny(name), seeds, tmp_path, data))
+        step.prepare()  # the first window
         with NoHost():
             for _ in range(2):  # the first makes what the second finds
                 step()
@@ -115,7 +123,9 @@ def on_a_fake_gpu(exp, data):
         g = torch.Generator()  # of no account here
         with NoHost():
             x = sequences.batch(torch.zeros(2, dtype=torch.long, device="cuda"), g).x
-            return mean_terms(functional_call(model, weights, (x,), {"noise": model.noise(x, g)}))
+            frames = torch.zeros(max(1, exp.n_transforms // 3), dtype=torch.long, device="cuda")
+            given = {"x": x, "noise": model.noise(x, g, frames), "frames": frames}
+            return mean_terms(functional_call(model, weights, (), given))
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -131,20 +141,25 @@ def test_nor_for_the_options(option, data):
 def test_what_lies_on_the_host_is_seen(data, monkeypatch):
     noise = TVAE.noise
     monkeypatch.setattr(
-        TVAE, "noise", lambda self, x, g: tuple(torch.empty(n.shape) for n in noise(self, x, g))
+        TVAE, "noise", lambda self, *given: tuple(torch.empty(n.shape) for n in noise(self, *given))
     )
     with pytest.raises(RuntimeError, match="device"):
         on_a_fake_gpu(tiny("tvae_Lshort_mnist"), data)
 
 
-@pytest.mark.parametrize("changes", [{}, SGD, {"kl_hold": 0.2, "kl_ramp": 0.5}], ids=["adamw", "sgd", "ramp"])
+ALL_FRAMES = {"decode_every": 1, "window_hold": 0.0, "window_ramp": 0.0}
+RAMP = {"kl_floor": 0.02, "kl_hold": 0.2, "kl_ramp": 0.5}
+
+
+@pytest.mark.parametrize("changes", [{}, SGD, RAMP], ids=["adamw", "sgd", "ramp"])
 def test_a_step_is_what_one_would_write_down(changes, data, tmp_path):
     """Fresh generators and plain numbers, bit for bit."""
-    (learner,) = learners(tiny("tvae_Lshort_mnist", **changes), [2], tmp_path, data)
+    (learner,) = learners(tiny("tvae_Lshort_mnist", **ALL_FRAMES, **changes), [2], tmp_path, data)
     exp, model, sequences = learner.exp, learner.exp.build_model(2), learner.data.train
     order = torch.randperm(len(sequences), generator=generator("cpu", 2, "order", 0))
     kind = torch.optim.SGD if exp.optimizer == "sgd" else torch.optim.AdamW
-    options = {"momentum": exp.momentum} if exp.optimizer == "sgd" else {}
+    options = {"momentum": exp.momentum} if exp.optimizer == "sgd" else {"weight_decay": 0.0}
+    options |= {} if exp.optimizer == "sgd" else {"betas": (0.9, exp.beta2)}
     optimizer = kind(model.parameters(), lr=exp.lr, fused=True, **options)
     sums = torch.zeros(3)
     for step in range(6):
@@ -160,6 +175,78 @@ def test_a_step_is_what_one_would_write_down(changes, data, tmp_path):
     walk([learner], 6)
     assert torch.equal(learner.terms, sums)
     assert all(map(torch.equal, learner.model.parameters(), model.parameters()))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_some_decoded_frames_estimate_the_terms_of_all_without_bias(name, data):
+    """Over all places of the first frame the terms have the mean that all frames have; each alone has not."""
+    exp = tiny(name)
+    model, g = exp.build_model().double(), generator("cpu", 0, "test")
+    x = exp.build_sequences("train", 1, folder=data).batch(torch.arange(2), g).x.double()
+    noise, s = model.noise(x, g), exp.n_transforms
+    n = max(1, s // 3)
+    with torch.no_grad():
+        whole = mean_terms(model(x, noise=noise))
+        some = []
+        for first in range(s):
+            frames = (torch.arange(n) * s // n + first) % s
+            given = (noise[0][:, frames], *noise[1:])
+            some.append(mean_terms(model(x, noise=given, frames=frames)))
+    torch.testing.assert_close(torch.stack(some).mean(0), whole)
+    assert s == 1 or (torch.stack(some)[:, 0] - whole[0]).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize(
+    "s, every, n", [(18, 3, 6), (15, 3, 5), (5, 3, 1), (18, 5, 3), (1, 3, 1), (18, 18, 1)]
+)
+def test_each_frame_is_decoded_as_often_as_any_other(s, every, n):
+    g, counted = torch.Generator().manual_seed(0), torch.zeros(s)
+    for _ in range(400 * s):
+        frames = chosen_frames(s, every, g)
+        assert len(set(frames.tolist())) == n
+        counted[frames] += 1
+    assert (counted / (400 * n) - 1).abs().max() < 0.2
+    assert chosen_frames(s, 1, g) is None
+
+
+SHRINKS = {"window_hold": 0.3, "window_ramp": 0.4}
+
+
+@pytest.mark.parametrize(
+    "name, lengths",
+    [
+        ("tvae_Lpartial_mnist", [18, 18, 17, 17, 16, 15, 14, 14, 13, 13]),
+        ("tvae_Lpartial_dsprites", [15, 15, 14, 14, 13, 12, 11, 11, 10, 10]),
+        ("tvae_Lhalf_mnist", [18] * 10),
+        *((name, [0] * 10) for name in ("bubbles_mnist", "tvae_L0_mnist", "tvae_2d_mnist", "nontvae_mnist")),
+    ],
+)
+def test_the_window_loses_one_frame_after_the_other(name, lengths):
+    exp = EXPERIMENTS[name].with_options(**SHRINKS)
+    done = (0.0, 0.299, 0.3, 0.399, 0.4, 0.5, 0.6, 0.699, 0.7, 1.0)
+    for share, length in zip(done, lengths, strict=True):
+        assert exp.window_at(share) == ((length, length) if length else exp.group_kernel)
+        assert EXPERIMENTS[name].window_at(share) == exp.group_kernel
+    assert exp.with_options(trainable_w=True).window_at(0.0) == exp.group_kernel
+
+
+def test_each_step_has_its_window(data, tmp_path):
+    learner, other = learners(tiny("tvae_Lshort_mnist", max_steps=10), [1, 2], tmp_path, data)
+    step, own = Step([learner, other]), learner.exp.build_grouper().fixed
+    for number, length in enumerate([18, 18, 18, 17, 14, 11, 8, 5, 5, 5]):
+        step()
+        assert learner.window == (length, length)
+        for one in (learner, other):
+            assert torch.equal(one.model.grouper.fixed, window_matrix(learner.exp, (length, length)))
+        assert torch.equal(learner.model.grouper.fixed, own) == (number > 6)
+
+
+def test_a_longer_window_adds_up_to_as_much():
+    exp = EXPERIMENTS["tvae_Lshort_mnist"]
+    own, longer = (window_matrix(exp, lengths) for lengths in ((5, 5), (18, 18)))
+    assert torch.equal(own, exp.build_grouper().fixed)
+    torch.testing.assert_close(longer.sum(-1), own.sum(-1))
+    assert (longer > 0).sum() == 4 * (own > 0).sum()
 
 
 def test_a_generator_put_back_is_a_new_one():

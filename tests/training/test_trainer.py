@@ -262,6 +262,7 @@ OTHER = {
     "cap_dim": 4,
     "max_steps": 3,
     "eval_sequences": 3,
+    "beta2": 0.9,
 }
 
 
@@ -372,6 +373,9 @@ def test_paper_scale_is_the_protocol(name):
         "kl_floor": 1.0,
         "kl_hold": 0.0,
         "kl_ramp": 0.0,
+        "decode_every": 1,
+        "window_hold": 0.0,
+        "window_ramp": 0.0,
         "precision": "float32",
         "eval_epochs": 5,
         "eval_sequences": None,

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tvae_core.model.losses import at_least_float32
@@ -54,21 +54,36 @@ class Grouper(nn.Module):
         weights = self.weights.square().unsqueeze(1) * self.inside
         return torch.stack([neighbourhood(s, w) for s, w in zip(self.sites, weights, strict=True)])
 
-    def energy(self, u: Float[Tensor, "B S C D"]) -> Float[Tensor, "A B S C D"]:
-        """v = W u², the energy of u in each unit's neighbourhood, for each axis of the capsule."""
+    def energy(
+        self, u: Float[Tensor, "B S C D"], frames: Int[Tensor, " n"] | None = None
+    ) -> Float[Tensor, "A B n C D"]:
+        """Return v = W u², the energy of u in each unit's neighbourhood, for each axis of the capsule.
+
+        frames: those for which v is wanted (None: all S); it sums over u² of all frames nevertheless.
+        """
         b, s, c, d = u.shape
         if s * d != (n := math.prod((self.frames, *self.capsule))):
             raise ValueError(f"{s} frames of {d} units make {s * d} sites, but this W couples {n}")
         energy = u.square().transpose(1, 2).reshape(b * c, s * d)
         # no bfloat16 under autocast: eps is below its resolution of a large v
         with torch.autocast(u.device.type, enabled=False):
-            energy = at_least_float32(energy)
-            v = energy @ self.matrices.mT.to(energy.dtype)
-        return v.view(-1, b, c, s, d).transpose(2, 3)
+            energy, w = at_least_float32(energy), self.matrices
+            if frames is not None:
+                w = w.unflatten(1, (s, d))[:, frames].flatten(1, 2)
+            v = energy @ w.mT.to(energy.dtype)
+        return v.view(len(w), b, c, -1, d).transpose(2, 3)
 
-    def forward(self, z: Float[Tensor, "B S C D"], u: Float[Tensor, "B S C D"]) -> Float[Tensor, "B S C D"]:
-        """(z, u) → t, all (B, S, C, D). Raises ValueError if frames or units do not fit W."""
-        return (z + self.mu) / torch.sqrt(self.energy(u) + self.eps).sum(0)
+    def forward(
+        self,
+        z: Float[Tensor, "B n C D"],
+        u: Float[Tensor, "B S C D"],
+        frames: Int[Tensor, " n"] | None = None,
+    ) -> Float[Tensor, "B n C D"]:
+        """Return t of z and u, each (B, S, C, D), or of some `frames` for which z is given.
+
+        Raises ValueError if frames or units do not fit W.
+        """
+        return (z + self.mu) / torch.sqrt(self.energy(u, frames) + self.eps).sum(0)
 
     def seen_frames(self, anchor: int) -> list[int]:
         """The frames that t of frame `anchor` depends on; all others are held out from it."""

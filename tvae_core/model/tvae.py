@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tvae_core.model.grouper import Grouper
@@ -15,19 +15,22 @@ from tvae_core.model.torus import roll_each
 from tvae_core.seeding import generator, normal_like
 from tvae_core.validation import check_choice
 
-Noise = tuple[Float[Tensor, "B S C D"], ...]
+Noise = tuple[Float[Tensor, "B _ C D"], ...]
 
 
 @dataclass(frozen=True)
 class Output:
-    """One pass through the model: latents (B, S, C, D), decoder output like x, loss terms (B, S) in nats."""
+    """One pass through the model: latents (B, S, C, D), decoder output like x, loss terms (B, S) in nats.
 
-    z: Float[Tensor, "B S C D"]
+    Of n chosen frames alone (TVAE.forward): all but u and KL(u), to which every frame belongs.
+    """
+
+    z: Float[Tensor, "B n C D"]
     u: Float[Tensor, "B S C D"] | None
-    t: Float[Tensor, "B S C D"]
-    logits: Float[Tensor, "B S ch h w"]
-    nll: Float[Tensor, "B S"]
-    kl_z: Float[Tensor, "B S"]
+    t: Float[Tensor, "B n C D"]
+    logits: Float[Tensor, "B n ch h w"]
+    nll: Float[Tensor, "B n"]
+    kl_z: Float[Tensor, "B n"]
     kl_u: Float[Tensor, "B S"]
 
     @property
@@ -95,10 +98,13 @@ class TVAE(nn.Module):
         return self.encoder_z(x), self.encoder_u(x) if self.encoder_u else None
 
     def group(
-        self, z: Float[Tensor, "B S C D"], u: Float[Tensor, "B S C D"] | None
-    ) -> Float[Tensor, "B S C D"]:
-        """t from z and u (Grouper), or t = z without one."""
-        return z if u is None else self.grouper(z, u)
+        self,
+        z: Float[Tensor, "B n C D"],
+        u: Float[Tensor, "B S C D"] | None,
+        frames: Int[Tensor, " n"] | None = None,
+    ) -> Float[Tensor, "B n C D"]:
+        """Return t of z and u (Grouper), or t = z without one."""
+        return z if u is None else self.grouper(z, u, frames)
 
     def logits(self, t: Float[Tensor, "B S C D"]) -> Float[Tensor, "B S ch h w"]:
         """g(t), the decoder's output before the sigmoid."""
@@ -113,26 +119,34 @@ class TVAE(nn.Module):
         x: Float[Tensor, "B S ch h w"],
         generator: torch.Generator | None = None,
         noise: Noise | None = None,
+        frames: Int[Tensor, " n"] | None = None,
     ) -> Output:
         """One posterior draw: latents, decoder output and the terms of the ELBO (paper, section 4).
 
         x: (B, S, channels, height, width) in [0, 1]. The draw is made from the generator unless its `noise`
-        is given.
+        is given. Given positions of `frames`, z's encoder and the decoder see these alone, while t of each
+        still sums over u² of all frames: each frame as likely as any other, the terms' means are unbiased.
         """
-        noise = self.noise(x, generator) if noise is None else noise
-        q_z, q_u = self.encode(x)
+        noise = self.noise(x, generator, frames) if noise is None else noise
+        some = x if frames is None else x[:, frames]
+        q_z, q_u = self.encoder_z(some), self.encoder_u(x) if self.encoder_u else None
         z = q_z.at(noise[0])
         u = q_u.at(noise[1]) if q_u else None
-        t = self.group(z, u)
+        t = self.group(z, u, frames)
         logits = self.logits(t)
-        nll, kl_z = negative_log_likelihood(logits, x, self.likelihood), q_z.kl()
+        nll, kl_z = negative_log_likelihood(logits, some, self.likelihood), q_z.kl()
         return Output(z, u, t, logits, nll, kl_z, q_u.kl() if q_u else torch.zeros_like(kl_z))
 
-    def noise(self, x: Float[Tensor, "B S ch h w"], generator: torch.Generator | None = None) -> Noise:
-        """What one posterior draw for x takes: standard normal (B, S, C, D) for z, then for u."""
-        dtype = self.decoder.last.weight.dtype
-        like = x.new_empty(*x.shape[:2], self.capsules, self.units, dtype=dtype)
-        return tuple(normal_like(like, generator) for _ in range(2 if self.grouper else 1))
+    def noise(
+        self,
+        x: Float[Tensor, "B S ch h w"],
+        generator: torch.Generator | None = None,
+        frames: Int[Tensor, " n"] | None = None,
+    ) -> Noise:
+        """Return standard normal noise for one posterior draw: for z, of `frames` alone, then for u."""
+        like = x.new_empty(*x.shape[:2], self.capsules, self.units, dtype=self.decoder.last.weight.dtype)
+        z = like if frames is None else like[:, : len(frames)].contiguous()
+        return tuple(normal_like(shape, generator) for shape in ((z, like) if self.grouper else (z,)))
 
     def latents(self, x: Float[Tensor, "B S ch h w"]) -> Float[Tensor, "B S C D"]:
         """t without posterior noise, for figures and rolls: at E[z] and E[u²] = mean² + variance.

@@ -29,7 +29,8 @@ def build_optimizer(exp: Experiment, model: TVAE) -> torch.optim.Optimizer:
     lr = torch.tensor(exp.lr, **place) if fused else exp.lr
     if exp.optimizer == "sgd":
         return torch.optim.SGD(model.parameters(), lr=lr, momentum=exp.momentum, fused=fused)
-    return torch.optim.AdamW(model.parameters(), lr=lr, fused=fused, capturable=cuda)
+    kept = {"betas": (0.9, exp.beta2), "weight_decay": 0.0, "capturable": cuda}
+    return torch.optim.AdamW(model.parameters(), lr=lr, fused=fused, **kept)
 
 
 class Learner:
@@ -75,8 +76,14 @@ class Learner:
         for index, state in () if final else self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items() if v is not None}
         progress = {"step": self.step, "seconds": self.seconds, "history": self.history}
+        progress["window"] = self.window
         on = {"device": self.device.type, "threads": torch.get_num_threads()}
         self.run.save_checkpoint(tensors, **progress, **on)
+
+    @property
+    def window(self) -> tuple[int, ...]:
+        """The group_kernel of the last step (Experiment.window_at)."""
+        return self.exp.window_at((self.step - 1) / self.total)
 
     def members(self) -> Int[Tensor, " B"]:
         """Return the members of the next step's batch, as places in the training split.
@@ -96,6 +103,8 @@ class Learner:
         nll, kl_z, kl_u = (self.terms / since).tolist()
         self.terms.zero_()
         row = {"step": self.step, "nll": nll, "kl_z": kl_z, "kl_u": kl_u, "elbo": -(nll + kl_z + kl_u)}
+        if self.window != self.exp.group_kernel:
+            row["window"] = self.window[0]
         if self.step == self.total or self.step // LOG_STEPS % self._validate_every() == 0:
             row |= self.validate()
         self.history.append(row)

@@ -1,11 +1,13 @@
 """One training step: learning rate, KL weight, optimizer, and the step itself as fixed work on the device."""
 
+import dataclasses
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
@@ -40,6 +42,25 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
             group["lr"].fill_(rate)
         else:
             group["lr"] = rate
+
+
+def window_matrix(exp: Experiment, lengths: tuple[int, ...]) -> Float[Tensor, "A N N"]:
+    """Return W of a window of other lengths, scaled to the mean row sum of the experiment's own W."""
+    own = exp.build_grouper().matrices
+    other = dataclasses.replace(exp, group_kernel=lengths).build_grouper().matrices
+    return other * (own.sum() / other.sum())
+
+
+def chosen_frames(frames: int, every: int, g: torch.Generator) -> Int[Tensor, " n"] | None:
+    """Return the positions of one in `every` frames, at least one, evenly spaced on the circle of frames.
+
+    The first is drawn, so each frame is as likely as any other. None, which means all, where every is 1.
+    """
+    if every == 1:
+        return None
+    n = max(1, frames // every)
+    first = torch.randint(frames, (), generator=g, device=g.device)
+    return (torch.arange(n, device=g.device) * frames // n + first) % frames
 
 
 WARM_UPS = 3  # as many as PyTorch's documentation takes
@@ -96,6 +117,14 @@ def capture(
     return graph.replay
 
 
+class Draw(NamedTuple):
+    """What a step gives a model: a batch, the noise of the posterior's draw, and the frames to decode."""
+
+    x: Float[Tensor, "B S ch h w"]
+    noise: Noise
+    frames: Int[Tensor, " n"] | None = None
+
+
 def mean_terms(out: Output) -> Float[Tensor, "3"]:
     """nll, KL z and KL u, in nats a frame."""
     return torch.stack([out.nll.mean(), out.kl_z.mean(), out.kl_u.mean()])
@@ -135,6 +164,7 @@ class Step:
         self.terms = torch.stack([one.terms for one in learners])
         for one, terms in zip(learners, self.terms, strict=True):
             one.terms = terms
+        self.window = self.exp.group_kernel  # of W as it is now
         self._launch: Work | None = None
 
     def __call__(self) -> None:
@@ -147,9 +177,13 @@ class Step:
             one.step += 1
 
     def prepare(self) -> None:
-        """Write what this step differs in; none of it waits for the device."""
+        """Write what this step differs in; none of it waits for the device, unless the window changes."""
         step, total = self.learners[0].step, self.learners[0].total
         self.weight.fill_(kl_weight(self.exp, step, total))
+        if (window := self.exp.window_at(step / total)) != self.window:
+            self.window, w = window, window_matrix(self.exp, window)
+            for one in self.learners:
+                one.model.grouper.fixed.copy_(w)
         for one, row, g in zip(self.learners, self.index, self.generators, strict=True):
             row.copy_(one.members())
             set_seed(g, one.exp.seed, "step", step)
@@ -159,9 +193,9 @@ class Step:
         """The step itself."""
         for one in self.learners:
             one.optimizer.zero_grad()
-        x, noise = self.draw()
+        batches = self.draw()
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            terms = self.terms_of(x, noise)
+            terms = self.terms_of(batches)
         nll, kl_z, kl_u = terms.unbind(1)
         (nll + self.weight * (kl_z + kl_u)).sum().backward()
         self.split_gradients()
@@ -169,25 +203,29 @@ class Step:
             one.optimizer.step()
         self.terms += terms.detach()
 
-    def draw(self) -> tuple[list[Tensor], list[Noise]]:
-        """The batch of each learner, and the noise of its posterior draw, in the order of a model's own."""
-        batches, noise = [], []
+    def draw(self) -> list[Draw]:
+        """Draw what each learner's model is given, in the order in which a model alone would draw it."""
+        drawn = []
         for one, index, g in zip(self.learners, self.index, self.generators, strict=True):
-            batches.append(one.data.train.batch(index, g).x)
-            noise.append(one.model.noise(batches[-1], g))
-        return batches, noise
+            x = one.data.train.batch(index, g).x
+            frames = chosen_frames(x.shape[1], self.exp.decode_every, g)
+            drawn.append(Draw(x, one.model.noise(x, g, frames), frames))
+        return drawn
 
-    def terms_of(self, x: list[Tensor], noise: list[Noise]) -> Float[Tensor, "N 3"]:
-        """mean_terms of each learner."""
+    def terms_of(self, drawn: Sequence[Draw]) -> Float[Tensor, "N 3"]:
+        """Return the mean terms of each learner."""
         model = self.learners[0].model
         if not self.stacked:
-            return mean_terms(model(x[0], noise=noise[0])).unsqueeze(0)
+            return mean_terms(model(**drawn[0]._asdict())).unsqueeze(0)
 
-        def one(parameters: Mapping[str, Tensor], x: Tensor, noise: Noise) -> Tensor:
-            return mean_terms(functional_call(model, dict(parameters), (x,), {"noise": noise}))
+        def one(parameters: Mapping[str, Tensor], *draw: object) -> Tensor:
+            return mean_terms(functional_call(model, dict(parameters), (), Draw(*draw)._asdict()))
 
-        together = tuple(torch.stack(draws) for draws in zip(*noise, strict=True))
-        return vmap(one)(self.stacked, torch.stack(x), together)
+        x, noise, frames = zip(*drawn, strict=True)
+        together = torch.stack(x), tuple(map(torch.stack, zip(*noise, strict=True)))
+        if frames[0] is not None:
+            together += (torch.stack(frames),)
+        return vmap(one)(self.stacked, *together)
 
     def split_gradients(self) -> None:
         """Give each model its slices of the gradients of what is stacked, made anew by every step."""
