@@ -173,7 +173,7 @@ def run_export(arguments: list[str]) -> int:
     exp = changed(read_experiment(options.name, pick_scale(options.scale, options.device)), options.set)
     images, capsules = parse_numbers(options.images, "images"), None
     if options.capsules != "all":
-        capsules = parse_numbers(options.capsules, "capsules")
+        capsules = parse_numbers(options.capsules, "capsules", exp.n_caps)
     exp = exp if options.seed is None else exp.with_options(seed=options.seed)
     run = fit(exp, options.device, options.runs, options.data)
     path = export(animate(run, images, options.transformation, capsules), options.out, options.roll)

@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
+from typing import Annotated
 
 import torch
 
@@ -20,7 +22,7 @@ from tvae_core.model.losses import LIKELIHOODS
 from tvae_core.model.torus import BOUNDARIES, embed, offsets, window
 from tvae_core.model.tvae import TVAE
 from tvae_core.seeding import generator
-from tvae_core.validation import check_choice, check_types
+from tvae_core.validation import between, check_choice, check_options, one_of
 
 # What `quick` changes was found by measuring: notebooks/study.ipynb holds each part against its absence.
 _SOON = {
@@ -64,88 +66,87 @@ DATA_KINDS = (
     *("mnist_grey", "dsprites"),
 )
 TOPOGRAPHIES = ("capsules", "lattice", "none")
-OPTIMIZERS = ("sgd", "adamw")
-PRECISIONS = ("float32", "bfloat16", "auto")
+
+# An annotation is also the check that a value passes.
+Count = Annotated[int, between(1)]
+Share = Annotated[float, between(0, 1)]
+Positive = Annotated[float, between(0, above=True)]
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that determines a run, flat; the defaults are those of most of the sixteen.
+    """Everything that determines a run, flat; the defaults are those of most of the sixteen experiments.
 
     Raises ValueError, naming the option, its value and what is allowed, for values that cannot be.
+
+    >>> EXPERIMENT = Experiment("mine", group_kernel=(5, 3), n_off_diag=None)
+    >>> EXPERIMENT.anchor, EXPERIMENT.held_out[:3]
+    (2, [5, 6, 7])
     """
 
     name: str
     shows: str = ""  # the figure or table of the paper
     scale: str = "paper"
 
-    data: str = "mnist"  # sequences trained on
-    test_data: str = ""  # sequences measured on, where they differ from `data`
-    source: str = "auto"  # of the images: official if they can be had, otherwise offline
-    max_transform_len: int = 30  # dSprites: x, y and orientation have the official indices [0:this:2]
+    data: Annotated[str, one_of(DATA_KINDS)] = "mnist"  # sequences trained on
+    test_data: Annotated[str, one_of(("", *DATA_KINDS))] = ""  # sequences measured on, where others
+    source: Annotated[str, one_of(SOURCES)] = "auto"  # of the images: data.sources
+    max_transform_len: Count = 30  # dSprites: x, y and orientation have the official indices [0:this:2]
 
-    n_caps: int = 18  # C
-    cap_dim: int = 18  # D
-    n_transforms: int = 18  # S
+    n_caps: Count = 18  # C
+    cap_dim: Count = 18  # D
+    n_transforms: Count = 18  # S
     capsule: tuple[int, ...] = ()  # shape of a capsule of several dimensions (product cap_dim), or ()
-    topography: str = "capsules"  # over (frames, units); "lattice": over the units of a frame; "none": VAE
+    topography: Annotated[str, one_of(TOPOGRAPHIES)] = "capsules"  # over (frames, units); "lattice": over the
+    # units of a frame; "none": the plain VAE
     group_kernel: tuple[int, ...] = (13, 13)  # lengths along (frames, units), or along the lattice's axes
-    n_off_diag: int | None = 1  # K = 2·n_off_diag + 1 for shifting capsules; None: stationary
-    boundary: str = "circular"
+    n_off_diag: Annotated[int, between(0)] | None = 1  # K = 2·n_off_diag + 1 of shifting capsules; None:
+    # stationary capsules
+    boundary: Annotated[str, one_of(BOUNDARIES)] = "circular"
     trainable_w: bool = False
     mu_init: float = 30.0
-    eps: float = 1e-6
-    likelihood: str = "bernoulli"
+    eps: Positive = 1e-6
+    likelihood: Annotated[str, one_of(LIKELIHOODS)] = "bernoulli"
     u_mean_init: float = 0.0  # added to the initial mean and log-variance of q(u|x)
     u_logvar_init: float = 0.0
     standardised: bool = False  # the decoder takes out the initial mean and spread of t (networks.Decoder)
-    he_init: bool = False  # the weights before a ReLU begin with He's variance, not PyTorch's sixth of it
+    he_init: bool = False  # weights before a ReLU begin with He's variance (networks.he_init)
 
-    seed: int = 1
-    batch_size: int = 8  # sequences
-    max_epochs: int = 100
-    max_steps: int | None = None  # instead of max_epochs
-    optimizer: str = "sgd"
-    lr: float = 1e-4
+    seed: Annotated[int, between(0, 2**32 - 1)] = 1
+    batch_size: Count = 8  # sequences
+    max_epochs: Count = 100
+    max_steps: Count | None = None  # instead of max_epochs
+    optimizer: Annotated[str, one_of(("sgd", "adamw"))] = "sgd"
+    lr: Positive = 1e-4
     momentum: float = 0.9  # of SGD
-    beta2: float = 0.999  # of AdamW; its beta1 is 0.9, and it has no weight decay
-    lr_decay: float = 0.0  # in so many of the steps, the last ones, the learning rate falls to 0
-    kl_floor: float = 1.0  # weight of the KL terms in the first `kl_hold` of the steps, …
-    kl_hold: float = 0.0
-    kl_ramp: float = 0.0  # … rising to 1, by the same factor in each step, over the next `kl_ramp` of them
-    decode_every: int = 1  # a step decodes one of so many frames, evenly spaced from a random one on
-    window_hold: float = 0.0  # in so many of the steps, the first ones, a shifting window spans all frames, …
-    window_ramp: float = 0.0  # … over the next `window_ramp` of them it shrinks to its own, frame by frame
-    precision: str = "float32"
+    beta2: Annotated[float, between(0, 0.999999)] = 0.999  # of AdamW; beta1 is 0.9; there is no weight decay
+    lr_decay: Share = 0.0  # in this last part of the steps the learning rate falls to 0
+    kl_floor: Annotated[float, between(0, 1, above=True)] = 1.0  # weight of the KL terms in the first
+    kl_hold: Share = 0.0  # `kl_hold` of the steps, …
+    kl_ramp: Share = 0.0  # … rising to 1, by the same factor in each step, over the next `kl_ramp` of them
+    decode_every: Count = 1  # a step decodes one of so many frames, evenly spaced from a random one on
+    window_hold: Share = 0.0  # in this first part of the steps a shifting window spans all frames, …
+    window_ramp: Share = 0.0  # … over the next `window_ramp` of them it shrinks to its own, frame by frame
+    precision: Annotated[str, one_of(("float32", "bfloat16", "auto"))] = "float32"
 
-    eval_epochs: int = 5  # epochs between evaluations on the validation split
-    eval_sequences: int | None = None  # of the test split that are measured; None: all
-    n_is_samples: int = 10
+    eval_epochs: Count = 5  # epochs between evaluations on the validation split
+    eval_sequences: Count | None = None  # of the test split that are measured; None: all
+    n_is_samples: Count = 10
     wandb_on: bool = False
 
     def __post_init__(self):
-        check_types(self)
-        for option, allowed in _CHOICES.items():
-            value = getattr(self, option)
-            if value or option != "test_data":
-                check_choice(value, allowed, option)
-        for option, (least, most) in _RANGES.items():
-            value = getattr(self, option)
-            if value is not None and not least <= value <= most:
-                bound = f"at least {least}" if value < least else f"at most {most}"
-                raise ValueError(f"{option} is {value}, but must be {bound}")
+        check_options(self)
+        if not re.fullmatch(r"\w[\w.+=-]*", self.name):
+            raise ValueError(f"name is {self.name!r}, but must be letters, digits and _ . + = - alone")
         if self.test_data and not {self.data, self.test_data} <= _COLOURED:
             raise ValueError(f"test_data is {self.test_data!r}, which cannot be had of {self.data!r}")
-        for option in ("lr", "eps", "kl_floor"):
-            if not getattr(self, option) > 0:  # so that nan is refused too
-                raise ValueError(f"{option} is {getattr(self, option)}, but must be above 0")
         frames = {"mnist_grey": 1, "dsprites": self.n_transforms}.get(self.data, mnist.N_FRAMES)
         if self.n_transforms != frames:
             raise ValueError(f"n_transforms is {self.n_transforms}, but {self.data} sequences have {frames}")
-        if torch.Size(self.capsule_shape).numel() != self.cap_dim:
+        if math.prod(self.capsule_shape) != self.cap_dim:
             raise ValueError(f"capsule {self.capsule} does not have cap_dim = {self.cap_dim} units")
         rank = {"none": None, "capsules": 2, "lattice": len(self.capsule_shape)}[self.topography]
-        if rank and not set(self.group_kernel[rank:]) - {1}:  # (13, 13, 1), as the official scripts write it
+        if rank and set(self.group_kernel[rank:]) == {1}:  # (13, 13, 1), as the official scripts write it
             object.__setattr__(self, "group_kernel", self.group_kernel[:rank])
         if rank is not None and len(self.group_kernel) != rank:
             raise ValueError(f"group_kernel is {self.group_kernel}, but must have {rank} lengths")
@@ -294,22 +295,3 @@ _LABELS = ("name", "shows", "scale")
 _NO_PART_IN_TRAINING = (*_LABELS, "test_data", "source", "n_is_samples", "wandb_on")
 _LENGTHS = {"k_time": 0, "k_space": 1, "group_size": 1}  # the place of each in group_kernel
 _COLOURED = set(DATA_KINDS) - {"mnist_grey", "dsprites"}
-_CHOICES = {
-    "data": DATA_KINDS,
-    "source": SOURCES,
-    "test_data": DATA_KINDS,
-    "topography": TOPOGRAPHIES,
-    "boundary": BOUNDARIES,
-    "likelihood": LIKELIHOODS,
-    "optimizer": OPTIMIZERS,
-    "precision": PRECISIONS,
-}
-_COUNTS = ["n_caps", "cap_dim", "n_transforms", "batch_size", "max_epochs", "max_steps", "eval_epochs"]
-_COUNTS += ["n_is_samples", "max_transform_len", "eval_sequences", "decode_every"]
-_RANGES = {
-    **dict.fromkeys(_COUNTS, (1, float("inf"))),
-    **dict.fromkeys(("kl_floor", "kl_hold", "kl_ramp", "lr_decay", "window_hold", "window_ramp"), (0, 1)),
-    "n_off_diag": (0, float("inf")),
-    "beta2": (0, 0.999999),
-    "seed": (0, 2**32 - 1),
-}

@@ -74,7 +74,7 @@ def read_experiment(text: str, scale: str) -> Experiment:
     name, *settings = re.split(r"\s+(?=\w+=)", text.strip())
     row = EXPERIMENTS[check_choice(name, EXPERIMENTS, "experiment")].at_scale(scale)
     options = dict(map(parse_setting, settings))
-    if times := re.fullmatch(r"(\d*\.?\d+)x", str(options.get("max_steps"))):
+    if times := re.fullmatch(r"(\d{0,6}\.?\d{1,6})x", str(options.get("max_steps"))):
         length = "max_steps" if row.max_steps else "max_epochs"
         options.pop("max_steps")
         options[length] = max(1, round(float(times[1]) * getattr(row, length)))

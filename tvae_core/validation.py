@@ -1,14 +1,26 @@
-"""The one sentence a wrong value gets: what it was, what is allowed, and what was probably meant."""
+"""Check values that users write: an error names the value, what is allowed and the nearest valid name."""
 
 import ast
 import difflib
-from collections.abc import Iterable
-from types import UnionType
-from typing import get_args, get_origin, get_type_hints
+import functools
+import math
+import re
+from collections.abc import Callable, Iterable
+from types import NoneType, UnionType
+from typing import Annotated, Union, get_args, get_origin, get_type_hints
+
+Check = Callable[[str, object], object]  # of an option's name and value; raises ValueError
+
+MOST_NUMBERS = 10_000  # that a list such as 0-99 may stand for
 
 
 def check_choice(value: str, allowed: Iterable[str], what: str) -> str:
-    """The value itself if it is among the allowed ones; ValueError naming the nearest of them if not."""
+    """Return the value if it is among the allowed ones; ValueError naming the nearest of them if not.
+
+    >>> check_choice("quik", ["smoke", "quick"], "scale")
+    Traceback (most recent call last):
+    ValueError: scale 'quik' is not one of smoke, quick; did you mean 'quick'?
+    """
     names = list(allowed)
     if value in names:
         return value
@@ -18,49 +30,101 @@ def check_choice(value: str, allowed: Iterable[str], what: str) -> str:
     raise ValueError(f"{what} {value!r} is not one of {', '.join(names)}{hint}")
 
 
-_SPELT = {type(None): "None", bool: "bool, True or False", tuple[int, ...]: "tuple, such as (9, 9)"}
+def one_of(allowed: Iterable[str]) -> Check:
+    """Return the check that a value is among the allowed ones."""
+    return lambda option, value: check_choice(value, allowed, option)
 
 
-def check_types(options: object) -> None:
-    """ValueError for the first attribute that is not of the type its annotation names.
+def between(least: int | float, most: int | float = math.inf, above: bool = False) -> Check:
+    """Return the check that a number lies in a range; `above` leaves out `least` itself."""
 
-    For plain types, unions of them, and tuples of positive whole numbers. An int where a float belongs
-    becomes one.
+    def check(option: str, value: int | float) -> None:
+        if value < least or value > most or (above and value == least):
+            low = "above" if above else "at least"
+            bound = f"at most {most}" if value > most else f"{low} {least}"
+            raise ValueError(f"{option} is {value}, but must be {bound}")
+
+    return check
+
+
+@functools.cache
+def _rules(kind: type) -> dict[str, tuple[list, list[Check]]]:
+    """For each attribute of a class the types and the checks that its annotation names."""
+    rules = {}
+    for option, hint in get_type_hints(kind, include_extras=True).items():
+        hints = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        checked = [h for h in hints if get_origin(h) is Annotated]
+        types = [get_args(h)[0] if h in checked else h for h in hints]
+        rules[option] = types, [check for h in checked for check in h.__metadata__]
+    return rules
+
+
+def check_options(options: object) -> None:
+    """Check the attributes of an object by their annotations: plain types, unions, `Annotated[type, check]`.
+
+    A whole number where a float belongs becomes one; so does a list where a tuple belongs. Floats are finite
+    and tuples hold positive whole numbers. Raises ValueError for the first attribute that is not so.
     """
-    for option, hint in get_type_hints(type(options)).items():
-        value = getattr(options, option)
-        hints = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-        kinds = {get_origin(h) or h for h in hints}
-        kinds |= {int} if float in kinds else set()
-        if tuple in kinds and type(value) is list:  # as JSON has it
-            value = tuple(value)
-            object.__setattr__(options, option, value)
-        if type(value) not in kinds:
-            wanted = " or ".join(_SPELT.get(h, getattr(h, "__name__", str(h))) for h in hints)
-            raise ValueError(f"{option} is {value!r}, but must be of type {wanted}")
-        if float in kinds and type(value) is int:
-            object.__setattr__(options, option, float(value))  # 30 and 30.0 are one value
-        if tuple in kinds and not all(type(item) is int and item > 0 for item in value):
-            raise ValueError(f"{option} is {value!r}, but must hold positive whole numbers")
+    for option, (types, checks) in _rules(type(options)).items():
+        value = _of_type(option, getattr(options, option), types)
+        object.__setattr__(options, option, value)
+        for check in checks if value is not None else ():
+            check(option, value)
 
 
-def parse_numbers(text: str, what: str) -> list[int]:
-    """The whole numbers in a list such as `0, 3-5`, each once. ValueError for anything else."""
+_SPELT = {NoneType: "None", bool: "bool, True or False", tuple[int, ...]: "tuple, such as (9, 9)"}
+
+
+def _of_type(option: str, value: object, types: list) -> object:
+    kinds = {get_origin(t) or t for t in types}
+    if tuple in kinds and type(value) is list:  # as JSON has it
+        value = tuple(value)
+    if float in kinds and type(value) is int:  # 30 and 30.0 are one value
+        value = float(value) if abs(value) < 1e300 else math.inf
+    if type(value) not in kinds:
+        wanted = " or ".join(_SPELT.get(t, getattr(t, "__name__", str(t))) for t in types)
+        raise ValueError(f"{option} is {value!r}, but must be of type {wanted}")
+    if type(value) is float and not math.isfinite(value):
+        raise ValueError(f"{option} is {value}, but must be a finite number")
+    if type(value) is tuple and not all(type(item) is int and item > 0 for item in value):
+        raise ValueError(f"{option} is {value!r}, but must hold positive whole numbers")
+    return value
+
+
+def parse_numbers(text: str, what: str, n: int | None = None) -> list[int]:
+    """Return the whole numbers in a list such as `0, 3-5`, each once; all are below n if it is given.
+
+    Raises ValueError for anything else, and for more than MOST_NUMBERS.
+
+    >>> parse_numbers("0, 3-5", "capsules", 18)
+    [0, 3, 4, 5]
+    """
     found: dict[int, None] = {}
     for part in text.split(","):
-        first, dash, last = (piece.strip() for piece in part.replace("–", "-").partition("-"))
-        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+        written = re.fullmatch(r"\s*(\d{1,12})\s*(?:[-–]\s*(\d{1,12})\s*)?", part)
+        first, last = (int(w) for w in (written[1], written[2] or written[1])) if written else (1, 0)
+        if last < first:
             raise ValueError(f"{what} {text!r} is not a list of whole numbers such as 0, 3-5")
-        found |= dict.fromkeys(range(int(first), int(last if dash else first) + 1))
+        if n is not None and last >= n:
+            raise ValueError(f"{what} {text!r} names {last}, but there are {n}, from 0 to {n - 1}")
+        if len(found) + last - first >= MOST_NUMBERS:
+            raise ValueError(f"{what} {text!r} names more than {MOST_NUMBERS:,}")
+        found |= dict.fromkeys(range(first, last + 1))
     return list(found)
 
 
 def parse_setting(text: str) -> tuple[str, object]:
-    """Key and value of `key=value`; the value is read as Python, or else as text. ValueError without `=`."""
+    """Return key and value of `key=value`, the value read as Python, or else as text.
+
+    Raises ValueError without `=`.
+
+    >>> parse_setting("group_kernel=(5, 5)"), parse_setting("boundary=edge")
+    (('group_kernel', (5, 5)), ('boundary', 'edge'))
+    """
     key, equals, written = text.partition("=")
     if not equals:
         raise ValueError(f"--set {text!r} is not of the form key=value")
     try:
         return key, ast.literal_eval(written)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
         return key, written

@@ -95,7 +95,8 @@ class _Roll:
 
     def pick(self, change: dict) -> None:
         everyone = self.capsules.value.strip() in ("", "all")
-        chosen = None if everyone else parse_numbers(self.capsules.value, "capsules")
+        n = self.explorer.roll.sequence.exp.n_caps
+        chosen = None if everyone else parse_numbers(self.capsules.value, "capsules", n)
         self.explorer.roll = self.explorer.roll.with_capsules(chosen)
 
 
