@@ -193,7 +193,11 @@ def test_the_untrained_control_is_measured_once_for_all_seeds_and_trainings(row,
     assert rows["trained"] == rows["untrained"] == found
     assert all(torch.equal(values["untrained"][key], value) for key, value in kept.items())
     monkeypatch.setattr(controls, "_measure", lambda *_: pytest.fail("measured again"))
-    for other in ({"seed": 5}, {"lr": 0.5, "max_steps": 7}, {"batch_size": 2, "kl_floor": 1.0}):
+    for other in (
+        {"seed": 5},
+        {"lr": 0.5, "max_steps": 7},
+        {"kl_floor": 0.5, "window_hold": 0.1},
+    ):
         again, _ = controls.untrained_and_chance(SPRITES.with_options(**other), tmp_path)
         assert again == {kind: rows[kind] for kind in ("untrained", "chance")}
     for other in ({"mu_init": 3.0}, {"eval_sequences": 30}, {"n_caps": 2}, {"group_kernel": (5, 5)}):

@@ -60,10 +60,10 @@ def posterior_draws(
 
     The log weight of a frame is log p(x, z, u) - log q(z, u | x) (metrics.importance_sampled).
     """
-    z, u = (p and Gaussian(*(v.expand(n, *v.shape).flatten(0, 1) for v in p)) for p in q)
-    drawn = [(p, p.sample(g)) for p in (z, u) if p]
-    log_w = sum(gaussian_log_density(value) - p.log_density(value) for p, value in drawn)
-    t = model.group(drawn[0][1], drawn[1][1] if u else None)
+    many = [Gaussian(*(v.expand(n, *v.shape).flatten(0, 1) for v in p)) for p in q if p]
+    drawn = [p.sample(g) for p in many]
+    log_w = sum(gaussian_log_density(v) - p.log_density(v) for p, v in zip(many, drawn, strict=True))
+    t = model.group(*drawn, *[None] * (2 - len(drawn)))
     nll = negative_log_likelihood(model.logits(t), x.expand(n, *x.shape).flatten(0, 1), model.likelihood)
     return tuple(v.unflatten(0, (n, len(x))) for v in (t, nll, log_w - nll))
 
@@ -90,13 +90,15 @@ def per_sequence(
 
 def equivariance(t: Float[Tensor, "n S C D"]) -> dict[str, Float[Tensor, " n"]]:
     """Return E_eq of n sequences, E_eq with the next sequence as partner, and E_eq centred."""
-    pairs = zip(t.split(BATCH), t.roll(-1, 0).split(BATCH), strict=True)
-    error = metrics.equivariance_error
-    parts = [(error(own), error(own, other), error(own, centred=True)) for own, other in pairs]
-    found = dict(
-        zip(("e_eq", "e_eq_chance", "e_eq_centred"), map(torch.cat, zip(*parts, strict=True)), strict=True)
-    )
-    return found if len(t) > 1 else {k: v for k, v in found.items() if k != "e_eq_chance"}
+    error, parts = metrics.equivariance_error, t.split(BATCH)
+    found = {
+        "e_eq": [error(own) for own in parts],
+        "e_eq_centred": [error(own, centred=True) for own in parts],
+    }
+    if len(t) > 1:
+        pairs = zip(parts, t.roll(-1, 0).split(BATCH), strict=True)
+        found["e_eq_chance"] = [error(own, other) for own, other in pairs]
+    return {key: torch.cat(values) for key, values in found.items()}
 
 
 def evaluate(model: TVAE, exp: Experiment, data: Path = DATA, progress: bool = False) -> Row:
@@ -146,11 +148,7 @@ def evaluate_sequences(
     means = {name: value.mean().item() for name, value in values.items()}
     if "e_eq_chance" in means:
         means["e_eq_share"] = means["e_eq"] / means["e_eq_chance"]
-    row = {
-        "n_sequences": n,
-        **{k: v for k, v in dict.fromkeys(MEASURES).items() if k != "n_sequences"},
-        **means,
-    }
+    row = dict.fromkeys(MEASURES) | {"n_sequences": n} | means
     row |= rolls.margins(values, varied, sequences.varying) | correlations
     return row, {name: value.cpu().contiguous() for name, value in (values | observed).items()}
 

@@ -1,8 +1,8 @@
-"""What is measured, each with its chance level.
+"""The formulas of the measures, and the chance levels of E_eq and CapCorr.
 
 The official code departs from these in three places: its log-likelihood takes the logsumexp per frame and
 does not subtract log n; where a factor passes 0 more than once it keeps the frame whose roll is nearest to
-the truth; and it measures on the training epoch. Each is offered here by name where it can be had.
+the truth; and it measures on the training epoch. The first two are offered here by name.
 """
 
 import math
@@ -161,18 +161,20 @@ def capsule_correlation_at_chance(
 def importance_sampled(
     log_weights: Float[Tensor, "n B S"], over: Literal["sequence", "per_frame"] = "sequence"
 ) -> Float[Tensor, " B"]:
-    """log p(x) in nats per frame from log w = log p(x, z, u) - log q(z, u | x), n draws (Burda et al. 2016).
+    """Return IWAE-n of each sequence in nats a frame, from n importance weights (Burda et al. 2016).
 
-    `sequence`: (1/S) [logsumexp_i Σ_frames log w_i - log n], the estimate that is valid, since t couples
-    the frames. `per_frame`: the mean over frames of logsumexp_i log w_i - log n, as the official code
-    groups it (which leaves - log n out and so lies log 10 = 2.303 above). Both are for whole sequences.
+    log w = log p(x, z, u) - log q(z, u | x). `sequence`: (1/S) [logsumexp_i Σ_frames log w_i - log n], a
+    lower bound of log p(x) whose expectation rises with n; ten draws leave it far from log p(x). `per_frame`:
+    the mean over frames of logsumexp_i log w_i - log n, as the official code groups the draws (it leaves
+    - log n out and so lies log 10 = 2.303 above). For L > 0 t couples the frames, and `per_frame` is no
+    bound. Raises ValueError for another grouping.
     """
     n, _, s = log_weights.shape
     if over == "sequence":
         return (log_weights.sum(2).logsumexp(0) - math.log(n)) / s
     if over == "per_frame":
         return (log_weights.logsumexp(0) - math.log(n)).mean(1)
-    raise ValueError(f"log p(x) over {over!r} is not one of sequence, per_frame")
+    raise ValueError(f"IWAE over {over!r} is not one of sequence, per_frame")
 
 
 def iou(logits: Float[Tensor, "B S ch h w"], x: Float[Tensor, "B S ch h w"]) -> Float[Tensor, "B S"]:
