@@ -1,6 +1,7 @@
 """run_all.sh: what it refuses, what it makes again, and what it leaves behind when something fails."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from tvae_core.reproduce import options
 from tvae_core.reproduce import run_all as reproduce
 from tvae_core.reproduce.notebooks import Notebook, notebooks
 from tvae_core.reproduce.options import build_parser
+from tvae_core.reproduce.reference import read_reference
 from tvae_core.reproduce.request import read_request
 
 ROOT = Path(__file__).parents[2]
@@ -113,7 +115,8 @@ def test_help_names_every_option_and_needs_no_set_up():
     assert [option for option in options if option not in shown.stdout] == []
 
 
-def test_list_names_every_notebook(available, monkeypatch, capsys):
+def test_list_names_every_notebook(available, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tvae_core.reproduce.notebooks.HOME", tmp_path)
     monkeypatch.setattr(reproduce, "reproducible", lambda: (available, {}, {}))
     assert reproduce.main(["--list", "--scale", "smoke"]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
@@ -160,62 +163,64 @@ def column(table: str, index: int) -> list[str]:
     return [line.split()[index] for line in table.splitlines() if line.lower().startswith("fig")]
 
 
-def test_one_failure_stops_no_other_and_what_is_done_is_not_done_again(checkout):
-    home = checkout.parent / "home"
+def test_what_is_not_up_to_date_is_made_and_nothing_else(checkout):
+    home, notebooks_ = checkout.parent / "home", checkout / "notebooks"
     made, failed = home / "figures" / "smoke", home / "failed" / "smoke" / "fig3.ipynb"
     assert column(run_all(checkout, "--list")[1], 2) == ["missing", "missing"]
 
+    (notebooks_ / "x.ipynb").write_text("")  # broken, and a copy: neither stops the others
+    shutil.copy(notebooks_ / "fig4.ipynb", notebooks_ / "fig4-Copy1.ipynb")
     code, table = run_all(checkout, "--seeds", "7")
-    assert code == 1, table
+    assert code == 1 and "2 of 2 to be made fig3 fig4" in table, table
+    assert column(table, 1) == ["failed", "made"] and re.search("^x +failed +x.ipynb", table, re.MULTILINE)
     assert "LookupError: on <purpose>" in table
     assert str(failed) in table and "on <purpose>" in failed.read_text()
-    assert column(table, 1) == ["failed", "made"]
     assert str(made / "report.html") in table
     page = (made / "report.html").read_text()
     assert "✕ 1 failed" in page and "LookupError: on &lt;purpose&gt;" in page
     assert "● 1 made" in page and "A blank sheet of fig4" in page and "smoke [7] 3" in page
     assert "./run_all.sh --scale smoke --only fig4 --seeds 7" in page
-    assert column(run_all(checkout, "--list", "--seeds", "7")[1], 2) == ["failed", "made"]
 
-    write_notebook(checkout / "notebooks", "fig3")
-    code, table = run_all(checkout, "--seeds", "7")
-    assert code == 0, table
-    assert column(table, 1) == ["made", "made"]
-    assert not failed.exists()
-    assert "● 2 made" in (made / "report.html").read_text()
+    (notebooks_ / "x.ipynb").unlink()
+    write_notebook(notebooks_, "fig3")
+    for path in (notebooks_ / "fig3.ipynb", checkout / "tvae_core" / "files.py"):
+        os.utime(path, (time.time() + 3600,) * 2)  # a clock that is ahead
+    moved = checkout.rename(checkout.parent / "moved {checkout}")
+    notebooks_ = moved / "notebooks"
+    code, table = run_all(moved, "--seeds", "7")
+    assert code == 0 and "1 of 2 to be made fig3" in table and column(table, 1) == ["made", "made"]
+    assert not failed.exists() and "● 2 made" in (made / "report.html").read_text()
 
     files = [path for path in home.rglob("*") if path.is_file() and ".snakemake" not in path.parts]
     times = {path: path.stat().st_mtime_ns for path in files}
-    code, table = run_all(checkout, "--seeds", "7")
-    assert code == 0 and column(table, 1) == ["made", "made"]
+    code, table = run_all(moved, "--seeds", "7")
+    assert code == 0 and "0 of 2 to be made" in table and column(table, 1) == ["made", "made"]
     assert {path: path.stat().st_mtime_ns for path in files} == times  # the report's too
 
-
-def test_what_changed_is_made_again_and_nothing_else(checkout):
-    home = checkout.parent / "home"
-    write_notebook(checkout / "notebooks", "fig3")
-    assert column(run_all(checkout)[1], 1) == ["made", "made"]
-    code, table = run_all(checkout, "--only", "fig4", "--set", "steps=5")
-    assert code == 0 and column(table, 1) == ["made"]
-    page = (home / "figures" / "smoke" / "report.html").read_text()
-    assert "smoke [] 5" in page and "smoke [] 3" in page
-    assert "--only fig4 --set steps=5</code>" in page and "--only fig3</code>" in page
-    assert "1 of 2 to be made fig4" in run_all(checkout)[1]  # back to what is stored
-
-    (checkout / "notebooks" / "fig4.ipynb").touch()  # a newer time alone is no change
-    write_notebook(checkout / "notebooks", "fig3", "edited = True")
-    assert column(run_all(checkout, "--list")[1], 2) == ["stale", "made"]
-    assert "1 of 2 to be made fig3" in run_all(checkout)[1]
+    code, table = run_all(moved, "--only", "fig4", "--set", "steps=5")
+    assert code == 0 and "1 of 1 to be made fig4" in table
+    page = (made / "report.html").read_text()
+    assert "smoke [] 5" in page and "smoke [7] 3" in page
+    assert "--only fig4 --set steps=5</code>" in page and "--only fig3 --seeds 7</code>" in page
+    assert column(run_all(moved, "--list", "--set", "steps=5")[1], 2) == ["stale", "made"]
+    write_notebook(notebooks_, "fig4", "raise LookupError('again')")
+    code, table = run_all(moved, "--only", "fig4", "--set", "steps=5")
+    assert code == 1 and column(table, 1) == ["failed"] and (made / "fig4.png").is_file()  # the old one stays
 
 
-def test_a_reference_that_cannot_be_is_refused_before_anything_is_made(checkout):
-    (checkout / "notebooks" / "reference.csv").write_text("nontvae_mnist,e_ep,13274\n")
-    command = [sys.executable, "-m", "tvae_core.reproduce.run_all", "--scale", "smoke"]
-    environment = {**os.environ, "TVAE_HOME": str(checkout.parent / "home"), "PYTHONPATH": str(checkout)}
-    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "reference.csv, line 1: measure 'e_ep'" in done.stderr and "mean 'e_eq'?" in done.stderr
-    assert not (checkout.parent / "home").exists()
+def test_a_reference_that_cannot_be_is_refused_before_anything_is_made(
+    available, tmp_path, monkeypatch, capsys
+):
+    path = tmp_path / "reference.csv"
+    path.write_text("nontvae_mnist,e_ep,13274\n")
+    monkeypatch.setattr(reproduce, "reproducible", lambda: (available, {}, {}))
+    monkeypatch.setattr(reproduce, "read_reference", lambda *names: read_reference(*names, path))
+    monkeypatch.setattr(reproduce, "HOME", tmp_path / "home")
+    assert reproduce.main(["--scale", "smoke"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "mean 'e_eq'?" in error
+    assert f"{tmp_path.name}/reference.csv, line 1: measure 'e_ep'" in error
+    assert not (tmp_path / "home").exists()
 
 
 def test_nothing_outlives_a_killed_run_all(tmp_path):

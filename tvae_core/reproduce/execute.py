@@ -35,7 +35,8 @@ def execute(notebook: Notebook, scale: str, parameters: dict[str, object], runs:
         folder.mkdir(parents=True, exist_ok=True)
     given = {**parameters, "figures": str(unfinished)}
     options = {"kernel_name": "python3", "language": "python", "progress_bar": False, "log_output": False}
-    done = papermill.execute_notebook(notebook.path, attempt, given, cwd=notebook.path.parent, **options)
+    paths = [str(path).replace("{", "{{").replace("}", "}}") for path in (notebook.path, attempt)]
+    done = papermill.execute_notebook(*paths, given, cwd=notebook.path.parent, **options)  # formats paths
     files = sorted(path for path in unfinished.iterdir() if path.is_file())
     check_names(notebook.name, files)
     record |= {"files": {path.name: file_digest(path) for path in files}}

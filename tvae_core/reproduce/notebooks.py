@@ -160,22 +160,20 @@ def reproducible(folder: Path = NOTEBOOKS) -> tuple[dict[str, Notebook], dict[st
     """Return the notebooks that make an item, in order, and why broken ones and copies make none.
 
     An item has a parameter `figures`: the folder for what it makes. Other notebooks, such as the explorer
-    or a user's own, are none. Among several with one item the original is the one whose code names its files
-    after it, or else the one with the shortest name; the others are copies.
+    or a user's own, are none. A copy names the files that it saves after another notebook.
     """
-    items, broken, copies = [], {}, {}
+    found, broken, copies = [], {}, {}
     for notebook in map(Notebook, sorted(folder.glob("[!.]*.ipynb"))):
         try:
-            if "figures" in notebook.parameters:
-                items.append(notebook)
+            if "figures" not in notebook.parameters:
+                continue
+            if re.search(rf"""["']{re.escape(notebook.name)}[_."']""", notebook.code):
+                found.append(notebook)
+            else:
+                copies[notebook.name] = (
+                    f"{notebook.path.name} is left out, for it saves no file that is named after it; "
+                    "if it is a copy, change its title and the names of its files to have it made too"
+                )
         except ValueError as error:
             broken[notebook.name] = str(error)
-    originals: dict[str, Notebook] = {}
-    for notebook in sorted(items, key=lambda n: (f'"{n.name}' not in n.code, len(n.name), n.name)):
-        original = originals.setdefault(notebook.item, notebook)
-        if original is not notebook:
-            copies[notebook.name] = (
-                f"{notebook.path.name} is left out, a copy of {original.path.name}: to make both, change its "
-                f"title {notebook.item!r} and the names of the files that it saves"
-            )
-    return {n.name: n for n in sorted(originals.values(), key=lambda n: n.sort_key)}, broken, copies
+    return {n.name: n for n in sorted(found, key=lambda n: n.sort_key)}, broken, copies

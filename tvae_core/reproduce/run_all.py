@@ -135,7 +135,7 @@ def show_list(request: Request) -> None:
         rows.append(
             (notebook.item, notebook.name, task.status.word, notebook.shows, names or "no experiment")
         )
-    rows += [("", name, "failed", why, "") for name, why in request.broken.items()]
+    rows += [(name, name, "failed", why, "") for name, why in request.broken.items()]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     for *row, shows, experiments in rows:
         start = "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
@@ -155,7 +155,7 @@ def answer(arguments: Sequence[str]) -> int:
     """Carry out what the arguments ask for; the exit code of `reproduce`."""
     available, broken, copies = reproducible()
     request = read_request(arguments, available, broken, copies)
-    for reason in copies.values():
+    for reason in {**broken, **copies}.values():
         print(f"run_all.sh: {reason}", file=sys.stderr)
     if request.listed:
         show_list(request)

@@ -1,12 +1,13 @@
 """What a request comes to: each notebook asked for, what it is given, and the runs that it needs."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 
 from tvae_core.experiments import read_experiment
-from tvae_core.files import FIGURES, RUNS
+from tvae_core.files import FIGURES, HOME, RUNS
 from tvae_core.reproduce.notebooks import Notebook
 from tvae_core.reproduce.report import made_in
 from tvae_core.reproduce.request import Request
@@ -39,8 +40,9 @@ class Task:
     def job(self) -> dict[str, object]:
         """Return what notebooks/Snakefile has to know of it."""
         runs = {folder: [text, run.exp.seed] for folder, (text, run) in self.runs.items()}
+        given = json.dumps({"parameters": self.parameters, "runs": runs})
         path, name = str(self.notebook.path), self.notebook.name
-        return {"name": name, "path": path, "parameters": self.parameters, "runs": runs}
+        return {"name": name, "path": path, "given": given, "runs": list(runs)}
 
     def row(self, code: int) -> tuple[str, str, str, str]:
         """Return its row of the table after Snakemake ended with `code`: name, status, minutes, figure."""
@@ -57,6 +59,8 @@ class Task:
             why += f"\n  see {self.notebook.attempt(scale)}"
         elif untrained:
             why = f"training failed: {'; '.join(untrained)} (see above)"
+        elif code:
+            why = f"not run; Snakemake's reason is in {HOME / '.snakemake' / 'log'}"
         return name, word, "", why
 
 
