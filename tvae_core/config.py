@@ -44,7 +44,7 @@ SCALES: Mapping[str, Mapping[str, object]] = MappingProxyType(
         "smoke": {
             **_SOON,
             "source": "offline",
-            "max_steps": 20,
+            "max_steps": 8,
             "batch_size": 4,
             "eval_sequences": 24,
             "n_is_samples": 2,

@@ -34,6 +34,7 @@ NAMES = list(EXPERIMENTS)
 
 def smoke(name, **changes):
     small = {"batch_size": 2, "eval_sequences": 4, "n_is_samples": 2}
+    small |= {} if name == "tvae_2d_mnist" else {"n_caps": 2}  # a torus is one capsule
     return EXPERIMENTS[name].at_scale("smoke").with_options(**{**small, **changes})
 
 
