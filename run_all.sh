@@ -207,13 +207,13 @@ run_tests() { # in a home of their own; the first step that fails ends it
     step "pytest, in a browser" "$python" -m pytest -m browser
     step "nbval" "$python" -m pytest --nbval -n auto --dist loadscope notebooks/*.ipynb
     step "run_all.sh --scale smoke" "$root/run_all.sh" --scale smoke "${notebooks[@]}"
-    echo "All tests passed."
+    echo "All tests passed in $SECONDS s."
 }
 
 step() {
     local name="$1"
     shift
-    echo "== $name"
+    echo "== $name (after $SECONDS s)"
     "$@" || stop "the tests stop here: $name failed"
 }
 

@@ -259,7 +259,7 @@ def test_comments_of_the_library_change_nothing_and_code_that_is_reached_does(tm
         "training.py": '"""Doc."""\nx = 1  # why\n\n\ndef f():\n    """Doc."""\n    return "page.jinja"\n',
         "page.jinja": "<p>",
         "a/__init__.py": "",
-        "a/b.py": "import tvae_core.training\n",
+        "a/b.py": "from tvae_core.training import (\n    f,\n)\n",
         "explorer.py": "y = 1\n",
     }
     (tmp_path / "tvae_core" / "a").mkdir(parents=True)

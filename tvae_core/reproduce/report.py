@@ -28,37 +28,6 @@ MARKS = {"made": "●", "stale": "◐", "failed": "✕", "missing": "○"}  # to
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A figure: where its PNG lies, what it shows in words, what stands below it."""
-
-    path: Path
-    digest: str  # of the PNG
-    alt: str
-    caption: str
-    width: int
-    height: int
-    pdf: str  # its name beside the page, or ""
-    slider: str  # a page of its own, or ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table: its cells, one a line as in its file, and what stands below it."""
-
-    cells: list[dict[str, str]]
-    caption: str
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A run behind a figure or table, from what lies in its folder."""
-
-    experiment: str
-    seed: int
-    about: Mapping[str, object]  # provenance.json
-
-
-@dataclass(frozen=True)
 class Item:
     """A figure or table at a scale: what there is of it, and what it was made from.
 
@@ -98,43 +67,41 @@ class Item:
         return [path for path in (FIGURES / self.scale / name for name in names) if path.is_file()]
 
     @cached_property
-    def tables(self) -> list[Table]:
-        """Return the tables that it wrote (tables.comma_separated)."""
+    def tables(self) -> list[dict[str, object]]:
+        """Return the tables that it wrote (tables.comma_separated), each with cells and caption."""
         found = [t for path in self._files if path.suffix == ".csv" for t in self._read(read_table, path)]
-        return [table for table in found if table.cells and set(table.cells[0]) == set(FIELDS)]
+        return [table for table in found if table["cells"] and set(table["cells"][0]) == set(FIELDS)]
 
     @cached_property
-    def pictures(self) -> list[Picture]:
-        """Return its figures; a table stands on the page as text, not as a picture."""
+    def pictures(self) -> list[dict[str, object]]:
+        """Return its figures (read_picture); a table stands on the page as text, not as a picture."""
         named = {path.stem for path in self._files if path.suffix == ".csv"} if self.tables else set()
         drawn = [path for path in self._files if path.suffix == ".png" and path.stem not in named]
         return [picture for path in drawn for picture in self._read(read_picture, path)]
 
     @cached_property
-    def runs(self) -> list[Trained]:
-        """Return the runs that it needed, as far as they are still there."""
+    def runs(self) -> list[dict[str, object]]:
+        """Return the provenance of the runs that it needed, with experiment and seed, where it is there."""
         found = []
-        for folder, run in self.record.get("runs", {}).items():
-            found += self._read(
-                lambda path, run=run: Trained(*run, {"seconds": 0.0, **_read_json(path)}),
-                RUNS / folder / "provenance.json",
-            )
+        for folder, (experiment, seed) in self.record.get("runs", {}).items():
+            for about in self._read(_read_json, RUNS / folder / "provenance.json"):
+                found.append({"seconds": 0.0, **about, "experiment": experiment, "seed": seed})
         return found
 
     @property
     def seeds(self) -> dict[str, list[int]]:
         """Return the seeds of each experiment."""
-        names = dict.fromkeys(run.experiment for run in self.runs)
-        return {name: [run.seed for run in self.runs if run.experiment == name] for name in names}
+        names = dict.fromkeys(run["experiment"] for run in self.runs)
+        return {name: [run["seed"] for run in self.runs if run["experiment"] == name] for name in names}
 
     def recorded(self, key: str) -> list:
         """Return what the provenance of its runs says under a key, each once."""
-        return [v for v in dict.fromkeys(run.about.get(key) for run in self.runs) if v]
+        return [value for value in dict.fromkeys(run.get(key) for run in self.runs) if value]
 
     @property
     def seconds(self) -> float:
         """Return what the notebook and the training of its runs took."""
-        return self.record.get("seconds", 0.0) + sum(run.about["seconds"] for run in self.runs)
+        return self.record.get("seconds", 0.0) + sum(run["seconds"] for run in self.runs)
 
     @property
     def files(self) -> list[str]:
@@ -148,39 +115,33 @@ class Item:
         return self.notebook.command(self.scale, self.record.get("parameters", {}))
 
 
-def made_in(notebook: Notebook, scale: str) -> float:
-    """Return the seconds that a notebook and the training of its runs took."""
-    return Item(notebook, scale, Status("made")).seconds
-
-
 def _read_json(path: Path) -> dict[str, object]:
-    return json.loads(path.read_text(encoding="utf-8"))
+    said = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(said, dict):
+        raise ValueError(f"{said!r:.20} in place of a table of names")
+    return said
 
 
-def read_table(path: Path) -> Table:
-    """Return a table from its file, with the caption that lies beside it."""
-    cells = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+def _words(path: Path) -> dict[str, str]:
     words = path.with_suffix(".json")
-    return Table(cells, _read_json(words)["caption"] if words.is_file() else "")
+    return {"alt": "", "caption": "", **(_read_json(words) if words.is_file() else {})}
 
 
-def read_picture(path: Path) -> Picture:
-    """Return a figure that style.save wrote, and the page of the same name beside it if there is one."""
+def read_table(path: Path) -> dict[str, object]:
+    """Return a table's cells, one a line as in its file, with the caption that lies beside it."""
+    cells = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+    return {"cells": cells, "caption": _words(path)["caption"]}
+
+
+def read_picture(path: Path) -> dict[str, object]:
+    """Return a figure that style.save wrote, with its size, its words, and the PDF and page beside it."""
     with Image.open(path) as image:
         image.load()
-        width, height = image.size
-    page, pdf, words = (path.with_suffix(suffix) for suffix in (".html", ".pdf", ".json"))
-    said = _read_json(words) if words.is_file() else {}
-    return Picture(
-        path=path,
-        digest=file_digest(path),
-        alt=said.get("alt", ""),
-        caption=said.get("caption", ""),
-        width=width,
-        height=height,
-        pdf=pdf.name if pdf.is_file() else "",
-        slider=page.read_text(encoding="utf-8") if page.is_file() else "",
-    )
+        size = dict(zip(("width", "height"), image.size, strict=True))
+    page, pdf = path.with_suffix(".html"), path.with_suffix(".pdf")
+    slider = page.read_text(encoding="utf-8") if page.is_file() else ""
+    beside = {"pdf": pdf.name if pdf.is_file() else "", "slider": slider}
+    return {"path": path, "digest": file_digest(path), **size, **_words(path), **beside}
 
 
 def embedded(path: Path) -> str:
@@ -260,6 +221,7 @@ def report(
     last_line = f"<!-- {hashlib.sha256(page.encode()).hexdigest()} -->\n"
     if not path.is_file() or not path.read_bytes().endswith(last_line.encode()):
         for picture in (picture for item in items for picture in item.pictures):
-            page = page.replace(f'src="{picture.digest}"', f'src="{embedded(picture.path)}"')
+            source = f'src="{picture["digest"]}"'
+            page = page.replace(source, source.replace(picture["digest"], embedded(picture["path"])))
         write_atomically(path, f"{page}\n{last_line}")
     return path, [problem for item in items for problem in item.problems.values()]

@@ -97,51 +97,46 @@ def _digest(texts: Iterable[str]) -> str:
 
 
 def library_digest(notebook: Notebook) -> str:
-    """Return a digest of the modules that a notebook imports, and of all that these import.
+    """Return a digest of the modules and templates that a notebook reaches through imports.
 
-    Comments and docstrings don't count, for they change no figure; a module's templates do.
+    Comments and docstrings don't count, for they change no figure.
     """
-    reached: dict[str, str] = {}
-    waiting = list(_imports(_parse(notebook.code)))
+    reached: dict[Path, str] = {}
+    waiting = list(_named_in(_normalised(notebook.code), PACKAGE))
     while waiting:
-        name = waiting.pop()
-        if name not in reached and (path := _path(name)):
-            reached[name], imports = _read(path)
-            waiting += imports
-    return _digest(text for name in sorted(reached) for text in (name, reached[name]))
+        path = waiting.pop()
+        if path not in reached:
+            reached[path] = _read(path)
+            waiting += _named_in(reached[path], path.parent)
+    return _digest(text for path in sorted(reached) for text in (path.name, reached[path]))
 
 
-def _path(module: str) -> Path | None:
-    path = PACKAGE.parent.joinpath(*module.split("."))
-    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), None)
-
-
-def _parse(code: str) -> ast.Module:
-    try:
-        return ast.parse(code)
-    except SyntaxError:  # executing it will say so
-        return ast.Module([], [])
-
-
-def _imports(tree: ast.Module) -> Iterable[str]:
-    """The modules of this package that code imports, or names as the root does for what it has on request."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == PACKAGE.name:
-            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
-        elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.startswith(PACKAGE.name))
+def _named_in(code: str, folder: Path) -> Iterable[Path]:
+    """The files of this package that code imports, or names in quotes: a template, a module of the root."""
+    imports = re.findall(rf"^\s*from ({PACKAGE.name}[\w.]*) import (.*)", code, re.MULTILINE)
+    modules = [module for module, _ in imports]
+    modules += [f"{module}.{name.split()[0]}" for module, names in imports for name in names.split(",")]
+    quoted = re.findall(r"'([\w.]+)'", code)
+    for module in (*modules, *(f"{PACKAGE.name}.{name}" for name in quoted)):
+        path = PACKAGE.parent.joinpath(*module.split("."))
+        yield from (p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file())
+    yield from (folder / name for name in quoted if name.endswith(".jinja"))
 
 
 @cache
-def _read(path: Path) -> tuple[str, tuple[str, ...]]:
-    """A module without comments and docstrings, with its templates, and the modules that it imports."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    named = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
-    templates = sorted({path.parent / name for name in named if re.fullmatch(r"[\w.]+\.jinja", name)})
-    root = [f"{PACKAGE.name}.{name}" for name in named if path.parent == PACKAGE and path.stem == "__init__"]
+def _read(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    return _normalised(text) if path.suffix == ".py" else text
+
+
+def _normalised(code: str) -> str:
+    """Code without comments, docstrings and line breaks of taste; as it is if it cannot be parsed."""
+    try:
+        tree = ast.parse(code)
+    except SyntaxError:
+        return code
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and isinstance(getattr(body[0], "value", None), ast.Constant):
             body[0] = ast.Pass()
-    text = ast.unparse(tree) + "".join(map(file_digest, templates))
-    return text, (*_imports(tree), *root)
+    return ast.unparse(tree)
