@@ -51,7 +51,7 @@ stop() {
 }
 
 usable() { # a folder that can be written to, or made
-    [ -w "$1" ] || { [ ! -e "$1" ] && usable "$(dirname "$1")"; }
+    { [ -d "$1" ] && [ -w "$1" ]; } || { [ ! -e "$1" ] && usable "$(dirname "$1")"; }
 }
 
 clear_settings() { # the user's own settings of Python, pip, Jupyter and matplotlib reach no run
@@ -142,21 +142,23 @@ make_environment() { # makes the one chosen where it is missing; one that is the
 }
 
 set_up() { # the stamp is written last, so an interrupted set-up is gone on with
-    local stamp wanted lock refused
+    local stamp wanted refused waited=0
     choose_environment
     stamp="$prefix/tvae_setup"
     wanted="$root $(cat "$root/requirements.lock" "$root/pyproject.toml" | cksum)"
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then return; fi
     find_python
     refused="$("$base" -S -m tvae_core.reproduce.options "$@" 2>&1)" || [ $? -ne 2 ] || { echo "$refused" >&2; exit 2; }
-    lock="$prefix.lock"
-    trap 'rm -rf "$lock"; stop "set-up interrupted; call again to go on from here" 130' INT TERM
+    lock="$prefix.lock" # read by the trap too
     mkdir -p "$(dirname "$prefix")"
     until mkdir "$lock" 2>/dev/null; do # several calls at once: one sets up, the others wait
         if ! kill -0 "$(cat "$lock/pid" 2>/dev/null || echo $$)" 2>/dev/null; then rm -rf "$lock"; fi
+        if [ $((waited++)) -eq 0 ]; then echo "Waiting for another call that sets up $prefix ..."; fi
         sleep 1
     done
     echo $$ >"$lock/pid"
+    trap 'rm -rf "$lock"' EXIT
+    trap 'stop "set-up interrupted; call again to go on from here" 130' INT TERM
     if ! { [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; }; then
         make_environment
         echo "Setting up $prefix from requirements.lock (on Linux 3 GB, most of it CUDA's libraries) ..."
@@ -166,7 +168,7 @@ set_up() { # the stamp is written last, so an interrupted set-up is gone on with
         echo "$wanted" >"$stamp"
     fi
     rm -rf "$lock"
-    trap - INT TERM
+    trap - EXIT INT TERM
 }
 
 install_package() { # pip writes beside the source, so a clone that is only for reading is copied first

@@ -1,0 +1,132 @@
+"""run_all.sh on the machines people have: its shell, environment, home and settings.
+
+Its Python only notes what it is asked; what is set up for real these tests run in.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NOTING = """#!/bin/sh
+case "$*" in "-c "*) exit 0 ;; "-m pip"* | "-m ensurepip"*) exit 1 ;; esac
+echo "asked: $*"
+env
+"""
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A clone, in a folder with an awkward name, whose environment counts as set up."""
+    clone = tmp_path / 'it\'s {a} "clone" ü'
+    (clone / ".venv" / "bin").mkdir(parents=True)
+    for name in ("run_all.sh", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, clone)
+    for name in ("__init__.py", "validation.py", "reproduce/__init__.py", "reproduce/options.py"):
+        (clone / "tvae_core" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "tvae_core" / name, clone / "tvae_core" / name)
+    python = clone / ".venv" / "bin" / "python"
+    python.write_text(NOTING)
+    python.chmod(0o755)
+    stamp = subprocess.run(
+        "cat requirements.lock pyproject.toml | cksum", shell=True, cwd=clone, text=True, **KEPT
+    )
+    (clone / ".venv" / "tvae_setup").write_text(f"{clone} {stamp.stdout}")
+    return clone
+
+
+KEPT = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+
+
+def call(command, cwd, **environment) -> tuple[int, str]:
+    """Exit code and output, in an environment of these variables alone."""
+    shown = {"PATH": os.environ["PATH"], "HOME": str(cwd), **environment}
+    done = subprocess.run(command, cwd=cwd, env=shown, text=True, **KEPT)
+    return done.returncode, done.stdout
+
+
+def seen(output: str) -> dict[str, str]:
+    """The environment that Python was given."""
+    return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+
+
+def test_the_users_settings_do_not_reach_it(clone):
+    names = "PYTHONPATH PYTHONSTARTUP PYTHONWARNINGS JUPYTER_PATH IPYTHONDIR MPLBACKEND MATPLOTLIBRC"
+    mine = dict.fromkeys([*names.split(), "PYTHONHOME", "SNAKEMAKE_PROFILE", "PIP_TARGET"], "mine")
+    others = {"PIP_USER": "1", "PIP_REQUIRE_VIRTUALENV": "1", "PIP_INDEX_URL": "kept"}
+    code, output = call(["./run_all.sh", "--list"], clone, **mine, **others)
+    given = seen(output)
+    assert code == 0 and "asked: -m tvae_core.reproduce.run_all --list" in output
+    assert "mine" not in given.values() and given["PIP_INDEX_URL"] == "kept"
+    assert (given["PYTHONPATH"], given["PIP_USER"], given["PIP_REQUIRE_VIRTUALENV"]) == (str(clone), "0", "0")
+
+
+@pytest.mark.parametrize("shell", ["sh", "dash", "bash", "zsh"])
+def test_any_shell_will_do(clone, shell):
+    if shutil.which(shell) is None:
+        shell = "sh"
+    code, output = call([shell, "run_all.sh", "--list", "--only", "fig 2"], clone)
+    assert code == 0 and "asked: -m tvae_core.reproduce.run_all --list --only fig 2" in output
+
+
+def test_a_link_leads_to_its_own_clone(clone, tmp_path):
+    other = tmp_path / "other"
+    (other / ".venv").mkdir(parents=True)
+    (other / "tvae.sh").symlink_to(Path("..") / clone.name / "run_all.sh")
+    (other / "two.sh").symlink_to("tvae.sh")
+    code, output = call(["./two.sh"], other, TVAE_HOME="results")
+    assert code == 0 and seen(output)["PYTHONPATH"] == str(clone)
+    assert seen(output)["TVAE_HOME"] == str(other / "results")  # as seen from where one stands
+    assert not list((other / ".venv").iterdir())
+
+
+@pytest.mark.parametrize("home", [None, "", "/dev/null", "/dev/null/me"])
+def test_without_a_home_the_results_folder_is_one(clone, tmp_path, home):
+    given = {} if home is None else {"HOME": home}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "TVAE_HOME": str(tmp_path / "t"),
+        "XDG_DATA_HOME": "/dev/null/x",
+    }
+    done = subprocess.run(["./run_all.sh"], cwd=clone, env=environment | given, text=True, **KEPT)
+    found = seen(done.stdout)
+    assert done.returncode == 0 and found["HOME"] == str(tmp_path / "t" / "home") and found["LOGNAME"]
+    assert found["XDG_DATA_HOME"].startswith(str(tmp_path)) and found["IPYTHONDIR"].startswith(str(tmp_path))
+    assert "XDG_CACHE_HOME" not in found  # it can be had below that home
+
+
+def test_a_results_folder_that_cannot_be_is_named(clone):
+    code, output = call(["./run_all.sh"], clone, TVAE_HOME="/dev/null/t")
+    assert code == 1 and "nothing can be written to /dev/null/t; name another folder: TVAE_HOME=" in output
+
+
+def test_an_environment_that_is_there_is_refused_rather_than_emptied(clone):
+    (clone / ".venv" / "tvae_setup").unlink()
+    (clone / ".venv" / "mine").write_text("mine")
+    tools = clone / "tools"  # a machine without uv and curl
+    tools.mkdir()
+    for name in ("bash", "cat", "cksum", "dirname", "basename", "id", "mkdir", "rm", "sh", "env"):
+        (tools / name).symlink_to(shutil.which(name))
+    code, output = call(["./run_all.sh"], clone, PYTHON=sys.executable, PATH=str(tools))
+    assert code == 1 and ".venv has no pip and none can be added" in output and "asked" not in output
+    assert (clone / ".venv" / "mine").read_text() == "mine" and not (clone / ".venv.lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--scael", "quick"], "did you mean '--scale'?"),
+        (["--scale", "quik"], "did you mean 'quick'?"),
+        (["--seeds", "1,two"], "seed 'two' is not a whole number"),
+        (["test", "--thorugh"], "'test' takes --thorough or nothing, got '--thorugh'"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_anything_is_set_up(clone, arguments, words):
+    shutil.rmtree(clone / ".venv")
+    code, output = call(["./run_all.sh", *arguments], clone, PYTHON=sys.executable)
+    assert code == 2 and words in output and output.count("\n") == 1
+    assert not (clone / ".venv").exists()
