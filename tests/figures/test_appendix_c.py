@@ -3,37 +3,32 @@
 import pytest
 import torch
 
-from tvae_core.experiments import read_experiment
 from tvae_core.figures.appendix_c import (
     Breaks,
+    axes_to_roll,
     axis_strips,
     break_maps,
     breaks,
-    costs_by_axis,
-    ways_to_roll,
-    what_axes_show,
-    what_breaks_show,
+    cost_rows,
+    shape,
 )
 from tvae_core.figures.control_distance import roll_costs
 from tvae_core.measures.controls import chance
 from tvae_core.model.torus import BOUNDARIES
-from tvae_core.training.runs import Run
-
-pytestmark = pytest.mark.usefixtures("few")
 
 
 @pytest.fixture
-def made(tmp_path):
-    def run(text) -> Run:
-        exp = read_experiment(f"tvae_Lpartial_mnist n_caps=3 {text}", "smoke")
-        run = Run(exp, tmp_path / text)
-        run.save_checkpoint({f"model.{k}": v for k, v in exp.build_model(99).state_dict().items()}, step=0)
+def made(make_run):
+    """Return a run of three capsules, with the rows that chance gives as its results."""
+
+    def make(text: str):
+        run = make_run(f"tvae_Lpartial_mnist n_caps=3 {text}")
         run.__dict__["results"] = {
-            kind: chance(exp, run.data.test) for kind in ("trained", "untrained", "chance")
+            kind: chance(run.exp, run.data.test) for kind in ("trained", "untrained", "chance")
         }
         return run
 
-    return run
+    return make
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
@@ -41,7 +36,7 @@ def test_only_a_circle_has_no_end(boundary, made):
     """Before training all sites of a circle are alike; elsewhere the ends stand out."""
     trained, untrained = breaks(made(f"boundary={boundary} mu_init=100.0"), 6)
     assert (trained.kind, untrained.kind) == ("trained", "untrained")
-    ratio = untrained.capsule_wraps / untrained.inside
+    ratio = untrained.row["where the capsule wraps"]
     assert ratio == pytest.approx(1, abs=0.25) if boundary == "circular" else ratio > 1.5
     assert trained.error.shape == (18, 18)
 
@@ -49,9 +44,7 @@ def test_only_a_circle_has_no_end(boundary, made):
 def test_where_an_error_is_counted():
     error = torch.zeros(18, 18)
     error[:-1, 1:], error[-1], error[:-1, 0] = 1.0, 3.0, 2.0
-    one = Breaks("zero", "trained", error)
-    assert (one.inside, one.time_wraps, one.capsule_wraps) == (1.0, 3.0, 2.0)
-    assert "3.0 times that where time wraps round, 2.0 times" in what_breaks_show([one])
+    assert [*Breaks("zero", "trained", error).row.values()] == ["zero", "trained", 1.0, 3.0, 2.0]
 
 
 def test_maps_share_one_scale(made):
@@ -68,10 +61,10 @@ def test_maps_share_one_scale(made):
 
 def test_a_capsule_of_two_dimensions_is_rolled_along_each_and_both(made):
     flat, square = made(""), made("capsule=(2,9)")
-    assert list(ways_to_roll(flat).values()) == [(0,)]
-    assert ways_to_roll(square) == {"along 2 units": (0,), "along 9 units": (1,), "along both": (0, 1)}
+    assert list(axes_to_roll(flat).values()) == [(0,)]
+    assert axes_to_roll(square) == {"along 2 units": (0,), "along 9 units": (1,), "along both": (0, 1)}
     rows = dict(axis_strips(square, varied=2).rows)
-    two, nine, both = (rows[words] for words in ways_to_roll(square))
+    two, nine, both = (rows[words] for words in axes_to_roll(square))
     assert torch.allclose(two[0], two[2]) and not torch.allclose(two[0], two[1])
     assert torch.allclose(nine[0], nine[9]) and not torch.allclose(nine[0], nine[2])
     assert not any(torch.allclose(both[0], both[frame]) for frame in range(1, 18))
@@ -80,8 +73,19 @@ def test_a_capsule_of_two_dimensions_is_rolled_along_each_and_both(made):
 
 def test_costs_by_axis_are_those_of_held_out_frames(made):
     run = made("capsule=(2,9)")
-    costs = costs_by_axis(run, 3)
-    literal = roll_costs(run, run.load_model(), 3, (0, 1))[13:].mean().item()
-    assert costs["along both"]["trained"] == pytest.approx(literal)
-    assert costs["along both"]["trained"] != costs["along 2 units"]["trained"]
-    assert f"along both {literal:,.1f}" in what_axes_show([run], [costs])
+    two, _, both = cost_rows(run, 3)
+    literal = roll_costs(run, run.model, 3, (0, 1))[13:].mean().item()
+    assert both["trained"] == pytest.approx(literal) and both["trained"] != two["trained"]
+    assert both["mean frame"] == run.results["chance"]["reconstruction"] and both["rolled"] == "along both"
+
+
+@pytest.mark.parametrize("units", [12, 30])
+def test_capsules_shorter_and_longer_than_a_sequence(units, made):
+    """Every step can be a roll, but only 18 units come back after 18 steps."""
+    run = made(f"cap_dim={units} mu_init=100.0")
+    _, untrained = breaks(run, 6)
+    assert untrained.error.shape == (18, units) and shape(run) == f"circular, {units} units"
+    assert untrained.row["where the capsule wraps"] < 1.4  # 1.5 and more where there is an end
+    t = torch.randn(1, 18, 3, units)
+    assert not torch.equal(run.model.rolls(t, 0)[0, 17].roll(1, -1), t[0, 0])
+    assert len(axis_strips(run).rows) == 3

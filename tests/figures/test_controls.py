@@ -14,35 +14,38 @@ from tvae_core.figures.control_capsules import (
     capsule_shares,
     one_capsule_strips,
     partial_roll_costs,
-    what_capsules_show,
+    share_rows,
 )
-from tvae_core.figures.control_distance import distance_panels, roll_costs
+from tvae_core.figures.control_distance import (
+    control_panels,
+    distance_panels,
+    margin_rows,
+    roll_costs,
+    seen_mean_costs,
+)
 from tvae_core.figures.control_unseen import (
     MOTIONS,
     ROLLS,
     Costs,
     motion_costs,
+    motion_rows,
     motion_strips,
     moving,
-    what_motions_show,
+    trained_motion_rows,
 )
 from tvae_core.measures.controls import chance
 from tvae_core.measures.evaluation import first_batches
 from tvae_core.measures.metrics import capsule_correlation
+from tvae_core.measures.rolls import CLAMPS
 from tvae_core.model.losses import negative_log_likelihood
 from tvae_core.training.runs import Run, both_models
 
-pytestmark = pytest.mark.usefixtures("few")
-
 
 @pytest.fixture
-def run(tmp_path):
-    exp = read_experiment("tvae_Lpartial_mnist n_caps=3", "smoke")
-    made = Run(exp, tmp_path)
-    weights = exp.build_model(99).state_dict()
-    made.save_checkpoint({f"model.{k}": v for k, v in weights.items()}, step=0)
+def run(make_run):
+    made = make_run("tvae_Lpartial_mnist n_caps=3")
     made.__dict__["results"] = {
-        kind: chance(exp, made.data.test) for kind in ("trained", "untrained", "chance")
+        kind: chance(made.exp, made.data.test) for kind in ("trained", "untrained", "chance")
     }
     return made
 
@@ -64,7 +67,7 @@ def literal_cost(run, model, x, frame, rolled) -> torch.Tensor:
 
 
 def test_roll_costs_against_one_roll_at_a_time(run):
-    model = run.load_model()
+    model = run.model
     (batch, _), *_ = first_batches(run.exp, run.exp.seed, 4)
     with torch.inference_mode():
         literal = [literal_cost(run, model, batch.x, frame, range(3)) for frame in range(18)]
@@ -73,7 +76,7 @@ def test_roll_costs_against_one_roll_at_a_time(run):
 
 
 def test_partial_rolls_against_one_capsule_at_a_time(run):
-    model = run.load_model()
+    model = run.model
     choices = [[], [1], [0, 2], [0, 1, 2]]
     mask = torch.tensor([[c in chosen for c in range(3)] for chosen in choices])
     (batch, _), *_ = first_batches(run.exp, run.exp.seed, 3)
@@ -86,7 +89,7 @@ def test_partial_rolls_against_one_capsule_at_a_time(run):
 
 
 def test_shares_start_with_none_and_end_with_all(run):
-    model = run.load_model()
+    model = run.model
     shares = capsule_shares(run, model, 3)
     ends = partial_roll_costs(run, model, torch.tensor([[False] * 3, [True] * 3]), 3)
     assert torch.allclose(shares.growing[[0, -1]], ends, rtol=1e-5)
@@ -98,13 +101,13 @@ def test_shares_start_with_none_and_end_with_all(run):
 def test_a_share_of_nothing_is_no_share(growing, best, run):
     shares = Shares(torch.tensor([1, 0]), torch.tensor([7.0, 8.0]), torch.tensor(growing))
     assert shares.best == best
-    words = what_capsules_show([run], [{"trained": shares, "untrained": shares}])
-    assert ("carries 50%" in words) == (best is not None) and ("gains nothing" in words) == (best is None)
+    trained, untrained = share_rows([run], [{"trained": shares, "untrained": shares}])
+    assert trained["share of the best [%]"] == (best and 50.0) and untrained["all rolled"] == growing[-1]
 
 
 def test_strips_of_one_capsule_and_of_the_others(run):
-    strips = one_capsule_strips(run, best=1, example=2)
-    model, anchor = run.load_model(), run.exp.anchor
+    strips = one_capsule_strips(run, best=1, image=2)
+    model, anchor = run.model, run.exp.anchor
     for strip in strips:
         (_, x), (_, every), (name, one), (_, others) = strip.rows
         with torch.inference_mode():
@@ -142,7 +145,7 @@ def test_a_curve_for_every_model_open_where_frames_are_held_out(run):
         trained.x == list(range(-6, 12)) and [f for f in range(18) if trained.hollow[f]] == run.exp.held_out
     )
     assert untrained.control and trained.y != untrained.y
-    assert trained.y == pytest.approx(roll_costs(run, run.load_model(), 3).tolist())
+    assert trained.y == pytest.approx(roll_costs(run, run.model, 3).tolist())
     assert panel.levels == [("mean frame", run.results["chance"]["roll_seen"])]
 
 
@@ -173,12 +176,12 @@ def test_the_predicted_roll_is_the_one_that_a_latent_of_the_factors_needs(name, 
     motion, pattern = MOTIONS[name], torch.randn(18, generator=torch.Generator().manual_seed(0))
     step = next(s for s in motion.steps if s)
     t = torch.stack([pattern.roll(frame * step) for frame in range(18)])[None, :, None]
-    rolled = run.load_model().rolls(t, 6, step=motion.roll)
+    rolled = run.model.rolls(t, 6, step=motion.roll)
     assert torch.equal(rolled, t) and motion.roll in ROLLS
 
 
 def test_costs_of_motions_against_one_roll_at_a_time(run):
-    model, motion = run.load_model(), MOTIONS["rotation at twice the speed"]
+    model, motion = run.model, MOTIONS["rotation at twice the speed"]
     costs = motion_costs(run, model, motion, 3)
     test = run.data.test
     x = moving(test, torch.arange(3), motion, unseen.generator("cpu", 0, "motion", 0))
@@ -207,16 +210,51 @@ def test_strips_of_motions_end_with_the_predicted_roll(run):
     assert "2δ" in labels[1][-1] and "−δ" in labels[2][-1] and "{δ}" in labels[3][-1]
 
 
-def test_what_motions_show_names_the_predicted_and_the_best_roll():
+def test_rows_of_motions_name_the_predicted_and_the_best_roll():
     held_out = torch.tensor([9.0, 2.0, 5.0, 4.0, 3.0, 8.0])
     costs = {
         name: dict.fromkeys(("trained", "untrained"), Costs(held_out, held_out, 1.0, 6.0)) for name in MOTIONS
     }
-    backwards = what_motions_show(costs).split("\n\n")[2]
-    assert "predicted roll for each frame −1, best −1. Held-out frames cost 2.0" in backwards
-    assert "4.0 at 1, 5.0 not rolled" in backwards and "No roll beats" not in backwards
-    worse = {name: {k: c._replace(mean_frame=1.5) for k, c in both.items()} for name, both in costs.items()}
-    assert "No roll beats the mean frame" in what_motions_show(worse)
+    backwards = motion_rows(costs)[2]
+    assert (backwards["predicted roll"], backwards["best roll"], backwards["at the predicted"]) == (
+        -1,
+        -1,
+        2.0,
+    )
+    assert (backwards["at 1"], backwards["not rolled"], backwards["mean frame"]) == (4.0, 5.0, 6.0)
+
+
+def test_a_model_trained_on_uneven_motion_is_measured_on_steady_motion(make_run):
+    run = make_run("tvae_Lpartial_mnist n_caps=3 data=mnist_random")
+    own = {"roll_held_out": 1.0, "roll_still": 2.0, "reconstruction": 3.0}
+    run.__dict__["results"] = {"trained": own}
+    (row,) = trained_motion_rows([run], 3)
+    steady = motion_costs(run, run.model, MOTIONS["rotation, as in training"], 3)
+    assert row["steady, rolled"] == steady.at(1) and row["own motion, roll_still"] == 2.0
+
+
+def test_controls_of_a_roll_against_literal_frames(run):
+    (panel,) = control_panels([run], 3)
+    curves = {curve.label: curve.y for curve in panel.curves}
+    (batch, _), *_ = first_batches(run.exp, run.exp.seed, 3)
+    x = batch.x
+    with torch.inference_mode():
+        t = run.model.latents(x)[:, 6:7]
+        for label, shift in (("not rolled", 0), ("rolled backwards", -9)):
+            logits = run.model.logits(t.roll(shift, -1))
+            literal = negative_log_likelihood(logits, x[:, 15:16], "bernoulli").mean()
+            assert curves[label][15] == pytest.approx(literal.item(), rel=1e-4)
+    mean = x[:, :13].mean(1, keepdim=True)
+    clamps = [negative_log_likelihood(mean.logit(c).expand_as(x), x, "bernoulli").mean(0) for c in CLAMPS]
+    literal = min(clamps, key=lambda costs: costs[13:].mean())
+    assert torch.allclose(seen_mean_costs(run, 3), literal)
+    assert curves["mean of the seen frames"] == pytest.approx(literal.tolist())
+
+
+def test_margins_stand_by_factor(run):
+    run.results["trained"] |= {"roll_margin": {"hue": 1.0}, "roll_margin_at_draws": {"hue": None}}
+    first, draws = margin_rows([run])
+    assert first["hue"] == 1.0 and draws["hue"] is None and draws["t"] == "at draws"
 
 
 def test_a_model_is_rolled_along_the_axes_that_are_named():

@@ -1,11 +1,23 @@
-"""The convergence study: what is drawn and said is what the runs hold."""
+"""The study: which runs each picture shows, and that it shows what the runs hold."""
 
 import json
 
 import pytest
 
 from tvae_core.experiments import read_experiment
-from tvae_core.figures.study import STUDY, by_data, study_panels, study_rows, way, what_study_shows
+from tvae_core.figures.study import (
+    STUDY,
+    by_training_data,
+    changed_options,
+    length_panels,
+    length_rows,
+    length_runs,
+    part_panels,
+    part_rows,
+    price,
+    recipe_runs,
+    study_rows,
+)
 from tvae_core.plotting.tables import Row
 from tvae_core.reproduce.notebooks import notebooks
 from tvae_core.training.runs import Run
@@ -19,15 +31,15 @@ def synthetic(text, folder, place) -> Run:
     run = Run(exp, folder / str(place))
     run.folder.mkdir()
     row = {column.key: 100.0 * place + i for i, column in enumerate(STUDY)}
-    if not exp.held_out:  # single frames have no rolls, and their reconstruction is not measured
-        row |= {"roll_held_out": None, "reconstruction": None}
+    look = {"validation_reconstruction": place + 0.5, "validation_elbo": -place}
+    if exp.held_out:  # single frames have no rolls
+        row["roll_margin_at_draws"] = {"a": 1.0 * place, "b": 3.0 * place}
+        look["validation_roll_held_out"] = place + 0.25
     (run.folder / "results.json").write_text(
         json.dumps(dict.fromkeys(("trained", "untrained", "chance"), row))
     )
     (run.folder / "provenance.json").write_text(json.dumps({"seconds": 60.0 * place}))
-    look = {"validation_reconstruction": place + 0.5, "validation_elbo": -place}
-    look |= {"validation_roll_held_out": place + 0.25} if exp.held_out else {}
-    history = [{"step": 50, "seconds": 30.0}, {"step": 100, "seconds": 60.0, **look}]
+    history = [{"step": 1, "seconds": 30.0}, {"step": exp.max_steps, "seconds": 60.0, **look}]
     (run.folder / "history.json").write_text(json.dumps(history))
     return run
 
@@ -35,7 +47,7 @@ def synthetic(text, folder, place) -> Run:
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
     monkeypatch.setattr("tvae_core.figures.study.table_rows", rows_without_intervals)
-    return [synthetic(text, tmp_path, place) for place, text in enumerate(TEXTS)]
+    return [synthetic(text, tmp_path, place) for place, text in enumerate(TEXTS, 1)]
 
 
 def rows_without_intervals(runs, columns):
@@ -45,25 +57,55 @@ def rows_without_intervals(runs, columns):
     ]
 
 
-def test_every_kind_of_data_has_its_own_way_first(runs):
-    for own in by_data(runs).values():
-        assert way(own[0]) == "as it is" and len({way(run) for run in own}) == len(own) > 1
+def test_every_kind_of_data_has_the_recipe_first(runs):
+    parts = by_training_data(recipe_runs(runs))
+    assert list(parts) == ["MNIST", "dSprites", "2-D torus"]
+    for own in parts.values():
+        options = [changed_options(run) for run in own]
+        assert options[0] == "as it is" and len(set(options)) == len(own) > 1
+        assert len({run.exp.max_steps for run in own}) == 1
 
 
-def test_curves_are_the_validation_rows_over_minutes(runs):
-    panels = study_panels(runs)
-    assert [panel.title for panel in panels][-2:] == ["2-D torus: reconstruction", "2-D torus: ELBO"]
-    for curve, run in zip(panels[1].curves, by_data(runs)["MNIST"], strict=True):
+def test_lengths_differ_in_steps_and_price_alone(runs):
+    lengths = length_runs(runs)
+    assert {run.label for run in runs} == {run.label for run in (*lengths, *recipe_runs(runs))}
+    kinds = by_training_data(lengths)
+    for row in length_rows(lengths):
+        ends = [
+            run
+            for run in kinds[row["data"]]
+            if (price(run), run.exp.max_steps) == (row["price"], row["steps"])
+        ]
+        assert [run.results["trained"]["elbo"] for run in ends] == [row["ELBO"]]
+    digits = [row["steps"] for row in length_rows(lengths) if row["data"] == "MNIST"]
+    assert digits == [2, 8, 40] * 2
+
+
+def test_panels_of_lengths_show_each_price(runs):
+    panels = length_panels(length_runs(runs))
+    titles = [panel.title for panel in panels]
+    assert titles[:2] == ["MNIST: ELBO", "MNIST: roll margin"] and titles[-1] == "2-D torus: ELBO"
+    rows = [row for row in length_rows(length_runs(runs)) if row["data"] == "MNIST"]
+    mean, worst = panels[1].curves[:2]
+    own = [row for row in rows if row["price"] == mean.label]
+    assert mean.y == [row["mean margin"] for row in own] == [2 * y for y in worst.y]
+    assert worst.control and not mean.control and panels[1].levels == [("best control", 0.0)]
+
+
+def test_curves_of_parts_are_the_validation_rows_over_minutes(runs):
+    parts = recipe_runs(runs)
+    panels = part_panels(parts)
+    assert [panel.title for panel in panels][-1] == "2-D torus: ELBO"
+    for curve, run in zip(panels[1].curves, by_training_data(parts)["MNIST"], strict=True):
         assert (curve.x, curve.y) == ([1.0], [run.history[1]["validation_roll_held_out"]])
     looks = {curve.label: curve.look for panel in panels for curve in panel.curves}
     assert all(looks[c.label] == c.look for panel in panels for c in panel.curves)
 
 
-def test_rows_are_named_by_what_differs(runs):
-    own = by_data(runs)["MNIST"]
-    assert [row.label for row in study_rows(own)] == [way(run) for run in own]
-
-
-def test_words_give_the_differences(runs):
-    text = what_study_shows(runs)
-    assert "`standardised=False`: +100.0 and +100.0" in text and "2-D torus" in text
+def test_rows_are_named_by_what_differs_and_give_the_differences(runs):
+    own = by_training_data(recipe_runs(runs))["MNIST"]
+    assert [row.label for row in study_rows(own)] == [changed_options(run) for run in own]
+    first, second, *_ = part_rows(own)
+    assert first["ELBO gained"] == 0 and first["variant"] == "as it is"
+    assert second["ELBO gained"] == second["ELBO"] - first["ELBO"] == 100.0
+    assert second["worst margin gained"] == own[1].results["trained"]["roll_margin_at_draws"]["a"] - 1.0

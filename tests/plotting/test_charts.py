@@ -31,7 +31,7 @@ def test_the_key_names_every_look_once_and_no_control():
     figure = charts([PANEL._replace(curves=curves)] * 3, notes=["open: held out"])
     (key,) = figure.legends
     assert [text.get_text() for text in key.get_texts()] == ["a", "b"]
-    assert "open: held out" in [text.get_text() for text in figure.texts]
+    assert key.get_title().get_text() == "open: held out"
     assert len(figure.axes) == 3
 
 
@@ -64,3 +64,11 @@ def test_points_have_no_line_and_marks_stand_where_they_are_said_to():
     assert [list(line.get_xdata()) for line in axes.lines].count([2, 2]) == 1
     assert [list(line.get_ydata()) for line in axes.lines].count([1.5, 1.5]) == 1
     assert {"here", "floor"} <= {text.get_text() for text in axes.texts}
+
+
+def test_a_log_axis_of_steps_names_every_step():
+    curve = Curve("a", 0, [300, 1200, 6000], [1.0, 2.0, 3.0])
+    (axes,) = charts([PANEL._replace(curves=[curve], log_x=True)]).axes
+    axes.figure.draw_without_rendering()
+    assert axes.get_xscale() == "log"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["300", "1,200", "6,000"]

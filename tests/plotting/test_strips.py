@@ -10,10 +10,15 @@ from matplotlib.lines import Line2D
 
 from tvae_core.config import Experiment
 from tvae_core.experiments import EXPERIMENTS
-from tvae_core.figures.fig2 import Topography, is_circulant, listens_to, neighbourhoods, overlap, topography
-from tvae_core.figures.fig3 import class_map, torus_map
+from tvae_core.figures.fig2 import (
+    Topography,
+    is_circulant,
+    listens_to,
+    neighbourhoods,
+    shared_sites,
+    topography,
+)
 from tvae_core.plotting.strips import GAP, Strip, tile, traversals
-from tvae_core.plotting.style import CLASSES
 
 GROUPED = [name for name, exp in EXPERIMENTS.items() if exp.topography != "none"]
 
@@ -40,7 +45,10 @@ def test_held_out_frames_are_marked_in_the_input_alone(held_out, stretches):
         seen = 0.30 * grey + 0.62 if frame in held_out else grey
         assert np.allclose(columns(first, frame), seen)
         assert all(np.allclose(columns(axes, frame), grey / 2) for axes in others)
-    assert sum(isinstance(artist, Line2D) for artist in figure.artists) == stretches
+    assert sum(isinstance(line, Line2D) for line in first.lines) == stretches
+    assert [text.get_text() for text in first.texts].count("held out") == (
+        len(held_out) == 3 and stretches == 1
+    )
 
 
 @pytest.mark.parametrize("anchor", [0, 1, 5])
@@ -53,9 +61,8 @@ def test_the_box_is_around_l0_and_rolls_count_from_there(anchor):
         assert (corner, box.get_width()) == (anchor * (4 + GAP) - 0.5, 4)
         inside = pixels[:, math.ceil(corner) : math.ceil(corner + box.get_width())]
         assert (inside == columns(axes, anchor)).all() and inside.shape == (4, 4, 3)
-    centre = figure.axes[0].transData.transform((corner + 2, 0))[0] / figure.bbox.width
-    names = [text for text in figure.texts if text.get_text() == f"$l_0$ = {anchor}"]
-    assert [text.get_position()[0] for text in names] == pytest.approx([centre] * 2)
+    names = [text for axes in figure.axes for text in axes.texts if text.get_text() == f"$l_0$ = {anchor}"]
+    assert [text.xy[0] for text in names] == pytest.approx([corner + 2] * 2, abs=1.5)
     rolls = [label.get_text().replace("−", "-") for label in figure.axes[2].get_xticklabels()]
     assert [int(text) for text in rolls] == [frame - anchor for frame in range(6)]
 
@@ -68,30 +75,6 @@ def test_tiles_lie_row_by_row():
         top, left = i // 3 * 3, i % 3 * 4
         assert all(torch.equal(canvas[top : top + 2, left : left + 3, c], images[i, 0]) for c in range(3))
     assert (canvas[2] == 0.5).all() and (canvas[:, 3] == 0.5).all() and (canvas[3:, 8:] == 0.5).all()
-
-
-def test_a_unit_has_a_class_from_085_on():
-    nan, inf = math.nan, math.inf
-    selectivity = [[0.85, 0.849, 2.0, nan, nan, -3.0], [0.1, 0.2, 3.0, 0.9, nan, -inf], [nan] * 6]
-    assert class_map(torch.tensor(selectivity)).tolist() == [0, -1, 1, 1, -1, -1]
-
-
-def test_the_torus_map_shows_every_unit_in_its_place():
-    drivers, samples = (torch.rand(9, 1, 2, 2), torch.rand(21, 1, 2, 2))
-    classes = torch.tensor([3, -1, 0, 9, 9, -1, 1, 2, -1])
-    figure = torus_map(drivers, classes, samples, side=3)
-    units, tiles, prior = figure.axes
-    assert np.array_equal(units.images[0].get_array(), tile(drivers, 3, 1, 0.35).numpy())
-    assert np.array_equal(prior.images[0].get_array(), tile(samples, 20).numpy())
-    image = tiles.images[0]
-    colours = image.cmap(image.norm(image.get_array()))
-    written = {(round(t.get_position()[1]), round(t.get_position()[0])): t.get_text() for t in tiles.texts}
-    for unit, digit in enumerate(classes.tolist()):
-        place_ = divmod(unit, 3)
-        assert written.get(place_) == (None if digit < 0 else str(digit))
-        red, green, blue = (round(255 * v) for v in colours[place_][:3])
-        assert f"#{red:02x}{green:02x}{blue:02x}" == ("#f3f4f5" if digit < 0 else CLASSES[digit])
-    assert [text.get_text() for text in figure.texts] == [*map(str, range(10)), "none"]
 
 
 def sites(exp: Experiment, one: Topography, row: int, column: int) -> set[tuple[int, int]]:
@@ -114,7 +97,7 @@ def test_what_w_is_said_to_do_against_literal_loops(name):
         assert {tuple(site) for site in listens_to(one, row, column).nonzero().tolist()} == here
         for down, on in ((0, 0), (1, 1), (1, 0), (0, 1), (-1, 2)):
             there = sites(exp, one, (row + down) % rows, (column + on) % columns_)
-            assert overlap(one, (row, column), (down, on)) == len(here & there)
+            assert shared_sites(one, (row, column), (down, on)) == len(here & there)
     assert is_circulant(one)
 
 

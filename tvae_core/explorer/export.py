@@ -16,6 +16,7 @@ from torch import Tensor
 from tvae_core.explorer.pictures import animation_picture, roll_picture
 from tvae_core.explorer.pixels import frame_grid, png
 from tvae_core.explorer.scene import STEPS, OwnDigit, RollState, encode_own_digit, factors_of, open_sequence
+from tvae_core.figures.traversals import start_of
 from tvae_core.files import write_atomically
 from tvae_core.training.runs import Run
 from tvae_core.validation import check_choice
@@ -38,19 +39,26 @@ def animate(
     factor: str = "",
     capsules: Sequence[int] | None = None,
     every: bool = False,
+    figure: str = "",
 ) -> Animation:
     """Roll one test sequence for each transformation of a run's data, or for the named one alone.
 
     `images` are places in the test split, the first for the first transformation and so on, repeated if
-    there are fewer. All of them are shown for each transformation with `every`, and for a single one.
+    there are fewer. All of them are shown for each transformation with `every`, and for a single one. With
+    the name of a `figure` the sequences are those of that figure (traversals.example_sequences).
     Raises ValueError for a run without sequences, and for an image, a transformation or a capsule that is
     not there.
     """
     names = [check_choice(factor, factors_of(run), "transformation")] if factor else factors_of(run)
-    chosen = [(images[i % len(images)], name) for i, name in enumerate(names)]
-    if every or len(names) == 1:
-        chosen = [(image, name) for name in names for image in images]
-    return Animation(str(run), [open_sequence(run, image, name, capsules) for image, name in chosen])
+    all_shown = every or len(names) == 1
+    chosen = [
+        (image, name, start_of(figure, factors_of(run).index(name), place) if figure else None)
+        for i, name in enumerate(names)
+        for place, image in enumerate(images if all_shown else [images[i % len(images)]])
+    ]
+    return Animation(
+        str(run), [open_sequence(run, image, name, capsules, start) for image, name, start in chosen]
+    )
 
 
 def animate_own_digit(

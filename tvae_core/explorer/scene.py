@@ -151,19 +151,23 @@ class RollState:
 
 
 def open_sequence(
-    run: Run, image: int = 0, factor: str = "", capsules: Sequence[int] | None = None
+    run: Run,
+    image: int = 0,
+    factor: str = "",
+    capsules: Sequence[int] | None = None,
+    start: torch.Generator | None = None,
 ) -> RollState:
     """Encode a test sequence of a run and decode its rolls.
 
     `image` is a place in the test split; `factor` is a transformation of the run's data, by default the
-    first. Raises ValueError for an image, a factor or a capsule that is not there, and for data of single
-    frames.
+    first; `start` draws where the sequence starts, and the factors that stand still. Raises ValueError for
+    an image, a factor or a capsule that is not there, and for data of single frames.
     """
     factor = check_choice(factor or factors_of(run)[0], factors_of(run), "transformation")
     sequences = run.data.test
     if not 0 <= image < len(sequences):
         raise ValueError(f"image {image} is not one of 0 to {len(sequences) - 1}")
-    batch = sequences.sequence(torch.tensor([image]), factors_of(run).index(factor))
+    batch = sequences.sequence(torch.tensor([image]), factors_of(run).index(factor), start)
     return encode_sequence(run.exp, run.model, batch, title_of(run, factor)).roll(capsules)
 
 

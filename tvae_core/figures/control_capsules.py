@@ -1,31 +1,34 @@
-"""Beyond the paper: how far a roll carries, how much of it one capsule carries, and CapCorr of each."""
+"""What one capsule carries of a roll: some capsules rolled while the others stand still."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from tvae_core.figures.traversals import Rows, build_strips, example_sequences
 from tvae_core.measures.evaluation import first_batches, nats
 from tvae_core.model.tvae import TVAE
 from tvae_core.plotting.charts import Curve, Panel
 from tvae_core.plotting.strips import Strip
-from tvae_core.training.runs import Run
+from tvae_core.training.runs import Run, both_models
 
-# One capsule alone
+
+def roll_some(model: TVAE, t: Float[Tensor, "B S C D"], anchor: int, rolled: Bool[Tensor, "*K C"]) -> Tensor:
+    """Return the roll of t_l0 to every frame in the capsules `rolled` alone: (*K, B, S, C, D)."""
+    still, moved = t[:, anchor : anchor + 1], model.rolls(t, anchor)
+    return torch.where(rolled[..., None, None, :, None], moved, still)
 
 
 def partial_roll_costs(
     run: Run, model: TVAE, rolled: Bool[Tensor, "K C"], sequences: int = 100
 ) -> Float[Tensor, " K"]:
-    """The mean cost of all frames but l0 where some capsules of t_l0 are rolled, for K choices of them."""
+    """Return the mean cost of all frames but l0 in nats, with some capsules of t_l0 rolled, for K choices."""
     anchor, costs = run.exp.anchor, []
     with torch.inference_mode():
         for batch, _ in first_batches(run.exp, run.exp.seed, sequences):
-            t = model.latents(batch.x)
-            still, moved = t[:, anchor : anchor + 1], model.rolls(t, anchor)
-            mixed = torch.where(rolled[:, None, None, :, None], moved, still)  # (K, B, S, C, D)
+            mixed = roll_some(model, model.latents(batch.x), anchor, rolled)  # (K, B, S, C, D)
             x = batch.x.expand(len(rolled), *batch.x.shape).flatten(0, 1)
             each = nats(run.exp, model.logits(mixed.flatten(0, 1)), x)
             costs.append(each.unflatten(0, mixed.shape[:2]))
@@ -48,7 +51,7 @@ class Shares(NamedTuple):
 
 
 def capsule_shares(run: Run, model: TVAE, sequences: int = 50) -> Shares:
-    """What each capsule gains when it alone is rolled, and what more and more of them gain together."""
+    """Return the cost with each capsule rolled alone, and with more and more of them rolled together."""
     one = torch.eye(model.capsules, dtype=torch.bool)
     alone, order = partial_roll_costs(run, model, one, sequences).sort()
     first = torch.ones(model.capsules + 1, model.capsules).tril(-1).bool()
@@ -56,53 +59,51 @@ def capsule_shares(run: Run, model: TVAE, sequences: int = 50) -> Shares:
     return Shares(order, alone, partial_roll_costs(run, model, rolled, sequences))
 
 
-def share_panels(runs: Sequence[Run], shares: Sequence[dict[str, Shares]]) -> list[Panel]:
-    """The cost against how many capsules are rolled, and of each capsule alone; trained and untrained."""
+def both_shares(runs: Sequence[Run], sequences: int = 50) -> list[Mapping[str, Shares]]:
+    """Return the shares of each run, trained and untrained."""
+    return [
+        {kind: capsule_shares(run, model, sequences) for kind, model in both_models(run).items()}
+        for run in runs
+    ]
+
+
+def share_rows(runs: Sequence[Run], shares: Sequence[Mapping[str, Shares]]) -> list[Mapping[str, object]]:
+    """Return what the best capsule carries of a roll, as the rows of a table."""
+    return [
+        {
+            "model": f"{run.title}, {run.exp.dataset}, {kind}",
+            "none rolled": found.growing[0].item(),
+            "the best rolled": found.alone[0].item(),
+            "all rolled": found.growing[-1].item(),
+            "share of the best [%]": None if found.best is None else 100 * found.best,
+        }
+        for run, both in zip(runs, shares, strict=True)
+        for kind, found in both.items()
+    ]
+
+
+def one_capsule_strips(run: Run, best: int, image: int = 0) -> list[Strip]:
+    """Return for each transformation a test sequence, with all, one, and all other capsules rolled."""
+    one = torch.arange(run.exp.n_caps) == best
+    choices = {"all rolled": one | ~one, f"capsule {best}": one, "the others": ~one}
+    rows: Rows = {
+        name: lambda model, t, rolled=rolled: roll_some(model, t, run.exp.anchor, rolled)
+        for name, rolled in choices.items()
+    }
+    examples = example_sequences(run, [image], "control_capsules")
+    return build_strips(run.model, run.exp, [(f"{run.title}, {name}", x) for name, x in examples], rows)
+
+
+def share_panels(runs: Sequence[Run], shares: Sequence[Mapping[str, Shares]]) -> list[Panel]:
+    """Return the cost against the number of capsules rolled, and of each alone; trained and untrained."""
     panels = []
     for run, both in zip(runs, shares, strict=True):
         curves = []
         for kind, found in both.items():
             control, n = kind == "untrained", len(found.order)
-            curves.append(
-                Curve("the best n together", 0, range(n + 1), found.growing.tolist(), control=control)
-            )
+            growing = Curve("the best n together", 0, range(n + 1), found.growing.tolist(), control=control)
             alone = Curve("the n-th best alone", 1, range(1, n + 1), found.alone.tolist(), control=control)
-            curves.append(alone)
+            curves += [growing, alone]
         title = f"{run.title}, {run.exp.dataset}"
         panels.append(Panel(title, "n, capsules rolled", "nats/frame, log scale", curves, log=True))
     return panels
-
-
-def one_capsule_strips(run: Run, best: int, example: int = 0) -> list[Strip]:
-    """For each transformation a test sequence, and t of l0 with all, one and all other capsules rolled."""
-    exp, model, strips = run.exp, run.model, []
-    sequences = run.data.test
-    one = torch.arange(exp.n_caps) == best
-    choices = {"all rolled": one | ~one, f"capsule {best}": one, "the others": ~one}
-    with torch.inference_mode():
-        for i, factor in enumerate(sequences.varying):
-            x = sequences.sequence(torch.tensor([example % len(sequences)]), i).x
-            t = model.latents(x)
-            still, moved = t[:, exp.anchor : exp.anchor + 1], model.rolls(t, exp.anchor)
-            rows = [("input", x[0])]
-            for words, rolled in choices.items():
-                rows.append((words, model.decode(torch.where(rolled[:, None], moved, still))[0]))
-            strips.append(Strip(f"{run.title}, {factor}", rows, exp.anchor, exp.held_out))
-    return strips
-
-
-def what_capsules_show(runs: Sequence[Run], shares: Sequence[dict[str, Shares]]) -> str:
-    """In words: how much of a roll the best capsule carries alone."""
-    sentences = []
-    for run, both in zip(runs, shares, strict=True):
-        found, control = both["trained"], both["untrained"]
-        none, every = found.growing[0].item(), found.growing[-1].item()
-        text = f"**{run.title}** ({run.label}, scale {run.exp.scale}): nothing rolled costs "
-        text += f"{none:,.1f} nats/frame, all capsules rolled {every:,.1f}"
-        if found.best is None:
-            text += ", so rolling gains nothing and there is nothing to share"
-        else:
-            text += f", the best capsule alone {found.alone[0]:,.1f}: it carries {found.best:.0%} of the gain"
-        text += f". Untrained: {control.growing[0]:,.1f} and {control.growing[-1]:,.1f}."
-        sentences.append(text)
-    return "\n\n".join(sentences)

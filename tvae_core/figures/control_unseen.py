@@ -1,6 +1,6 @@
-"""Transformations that never occur in training: faster, backwards, several at once (single-factor MNIST)."""
+"""Motions that a training does or does not show: faster, backwards, several factors at once, uneven."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tvae_core.data.mnist import N_FRAMES, DigitSequences
+from tvae_core.figures.traversals import build_strips, reconstruction, rolls
 from tvae_core.measures.evaluation import measured, nats
 from tvae_core.model.tvae import TVAE
 from tvae_core.plotting.charts import Curve, Panel
@@ -36,22 +37,16 @@ ROLLS = (-2, -1, 0, 1, 2, 3)  # by how much t is rolled for each frame
 
 
 def moving(
-    sequences: DigitSequences,
-    index: Int[Tensor, " B"],
-    motion: Motion,
-    g: torch.Generator | None = None,
+    sequences: DigitSequences, index: Int[Tensor, " B"], motion: Motion, g: torch.Generator
 ) -> Float[Tensor, "B S 3 28 28"]:
-    """Sequences of these digits in such a motion, from starts drawn from g, or else from the values 0."""
-    device = sequences.images.device
-    start = torch.zeros(len(index), 1, 3, dtype=torch.long, device=device)
-    if g is not None:
-        start = torch.randint(N_FRAMES, start.shape, generator=g, device=device)
-    frames = torch.arange(sequences.n_frames, device=device).view(1, -1, 1)
-    return sequences.frames(index, (start + frames * torch.tensor(motion.steps, device=device)) % N_FRAMES)
+    """Return sequences of these digits in such a motion, from starts drawn from g."""
+    start = torch.randint(N_FRAMES, (len(index), 1, 3), generator=g, device=sequences.device)
+    frames = torch.arange(sequences.n_frames, device=sequences.device).view(1, -1, 1)
+    return sequences.frames(index, (start + frames * torch.tensor(motion.steps)) % N_FRAMES)
 
 
 class Costs(NamedTuple):
-    """What frames cost, in nats, for each of ROLLS; the mean frame knows the same sequences."""
+    """What frames cost, in nats, for each of ROLLS; the mean frame is that of the same sequences."""
 
     seen: Float[Tensor, " R"]
     held_out: Float[Tensor, " R"]
@@ -63,11 +58,15 @@ class Costs(NamedTuple):
         """The roll for each frame that fits the held-out frames best."""
         return ROLLS[int(self.held_out.argmin())]
 
+    def at(self, roll: int) -> float:
+        """The cost of held-out frames at one of ROLLS."""
+        return self.held_out[ROLLS.index(roll)].item()
+
 
 def motion_costs(run: Run, model: TVAE, motion: Motion, sequences: int = 100) -> Costs:
-    """−log p(x_l | g(Roll_{r (l - l0)}(t_l0))) for each r of ROLLS, over test digits in that motion.
+    """Return −log p(x_l | g(Roll_{r (l - l0)}(t_l0))) for each r of ROLLS, over test digits in that motion.
 
-    At most so many as the run was measured on.
+    At most as many as the run was measured on.
     """
     exp, test = run.exp, run.data.test
     index = torch.arange(min(sequences, measured(exp, test)))
@@ -89,7 +88,7 @@ def motion_costs(run: Run, model: TVAE, motion: Motion, sequences: int = 100) ->
 
 
 def all_motion_costs(run: Run, sequences: int = 100) -> dict[str, dict[str, Costs]]:
-    """The costs of each motion, of the trained model and before any training."""
+    """Return the costs of each motion, of the trained model and before any training."""
     models = both_models(run)
     return {
         name: {kind: motion_costs(run, model, motion, sequences) for kind, model in models.items()}
@@ -97,53 +96,67 @@ def all_motion_costs(run: Run, sequences: int = 100) -> dict[str, dict[str, Cost
     }
 
 
-def motion_panels(costs: Mapping[str, Mapping[str, Costs]]) -> list[Panel]:
-    """For each motion the costs against the roll for each frame; the predicted roll is marked."""
-    panels = []
-    for name, both in costs.items():
-        curves = []
-        for kind, found in both.items():
-            for look, frames in enumerate(("held_out", "seen")):
-                words, y = f"{frames.replace('_', '-')} frames", getattr(found, frames).tolist()
-                curves.append(Curve(words, look, ROLLS, y, control=kind == "untrained"))
-        levels = [("mean frame", both["trained"].mean_frame)]
-        marks, words = [("predicted", MOTIONS[name].roll)], "roll for each frame"
-        panels.append(
-            Panel(name.capitalize(), words, "nats/frame, log scale", curves, levels, marks, log=True)
+def motion_rows(costs: Mapping[str, Mapping[str, Costs]]) -> list[Mapping[str, object]]:
+    """Return as table rows the roll that fits held-out frames best, beside the predicted one."""
+    return [
+        {
+            "motion": name,
+            "predicted roll": MOTIONS[name].roll,
+            "best roll": both["trained"].best,
+            "at the predicted": both["trained"].at(MOTIONS[name].roll),
+            "at 1": both["trained"].at(1),
+            "not rolled": both["trained"].at(0),
+            "reconstruction": both["trained"].reconstruction,
+            "mean frame": both["trained"].mean_frame,
+            "untrained, at the predicted": both["untrained"].at(MOTIONS[name].roll),
+        }
+        for name, both in costs.items()
+    ]
+
+
+def trained_motion_rows(runs: Sequence[Run], sequences: int = 100) -> list[Mapping[str, object]]:
+    """Return as table rows what held-out frames cost after training on other motions, in nats."""
+    steady, rows = MOTIONS["rotation, as in training"], []
+    for run in runs:
+        costs = motion_costs(run, run.model, steady, sequences)
+        own = run.results["trained"]
+        rows.append(
+            {
+                "trained on": run.exp.data,
+                "steady, rolled": costs.at(1),
+                "steady, not rolled": costs.at(0),
+                "steady, reconstruction": costs.reconstruction,
+                **{
+                    f"own motion, {key}": own[key]
+                    for key in ("roll_held_out", "roll_still", "reconstruction")
+                },
+            }
         )
-    return panels
+    return rows
 
 
-def motion_strips(run: Run, example: int = 0) -> list[Strip]:
-    """One test digit in each motion, rolled by one unit for each frame and by what the motion predicts."""
-    exp, model, test = run.exp, run.model, run.data.test
-    strips, index = [], torch.tensor([example % len(test)])
-    with torch.inference_mode():
-        for name, motion in MOTIONS.items():
-            x = moving(test, index, motion)
-            t = model.latents(x)
-            rows = [("input", x[0]), ("reconstruction", model.decode(t)[0])]
-            for step in dict.fromkeys((1, motion.roll)):
-                by = {1: "δ", -1: "−δ"}.get(step, f"{step}δ")
-                rolled = model.traverse(t, exp.anchor, step=step)[0].sigmoid()
-                rows.append((f"Roll$_{{{by}}}$($t_{{{exp.anchor}}}$)", rolled))
-            strips.append(Strip(name.capitalize(), rows, exp.anchor, exp.held_out))
+def motion_strips(run: Run, image: int = 0) -> list[Strip]:
+    """Return one test digit in each motion, rolled by one unit a frame and by what the motion predicts."""
+    test, strips = run.data.test, []
+    for i, (name, motion) in enumerate(MOTIONS.items()):
+        x = moving(test, torch.tensor([image % len(test)]), motion, generator("cpu", 0, "control_unseen", i))
+        rows = {**reconstruction(), **rolls(run.exp.anchor), **rolls(run.exp.anchor, motion.roll)}
+        strips += build_strips(run.model, run.exp, [(name.capitalize(), x[0])], rows)
     return strips
 
 
-def what_motions_show(costs: Mapping[str, Mapping[str, Costs]]) -> str:
-    """In words: whether the roll that fits best is the one that equivariance predicts."""
-    sentences = []
+def motion_panels(costs: Mapping[str, Mapping[str, Costs]]) -> list[Panel]:
+    """Return for each motion the costs against the roll for each frame; the predicted roll is marked."""
+    panels = []
     for name, both in costs.items():
-        found, control = both["trained"], both["untrained"]
-        roll, costs = MOTIONS[name].roll, zip(ROLLS, found.held_out.tolist(), strict=True)
-        at = {step: f"{cost:,.1f}" for step, cost in costs}
-        text = f"**{name.capitalize()}**: predicted roll for each frame {roll}, best {found.best}. "
-        text += f"Held-out frames cost {at[roll]} nats/frame at the predicted roll"
-        text += f", {at[1]} at 1" if roll != 1 else ""
-        text += f", {at[0]} not rolled; a reconstruction {found.reconstruction:,.1f}, the mean frame "
-        untrained = control.held_out[ROLLS.index(roll)]
-        text += f"{found.mean_frame:,.1f}, the untrained model at the predicted roll {untrained:,.1f}."
-        text += " No roll beats the mean frame." if found.held_out.min() >= found.mean_frame else ""
-        sentences.append(text)
-    return "\n\n".join(sentences).replace(" -", " −")
+        curves = [
+            Curve(words, look, ROLLS, getattr(found, key).tolist(), control=kind == "untrained")
+            for kind, found in both.items()
+            for look, (key, words) in enumerate(
+                {"held_out": "held-out frames", "seen": "seen frames"}.items()
+            )
+        ]
+        levels, marks = [("mean frame", both["trained"].mean_frame)], [("predicted", MOTIONS[name].roll)]
+        words = "roll for each frame", "nats/frame, log scale"
+        panels.append(Panel(name.capitalize(), *words, curves, levels, marks, log=True))
+    return panels

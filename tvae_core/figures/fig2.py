@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from torch import Tensor
 
-from tvae_core.experiments import EXPERIMENTS
+from tvae_core.experiments import read_experiment
 from tvae_core.plotting.style import ACCENT, BODY, INK, MUTED, PAPER, SMALL, WIDTH, blank, place, style, write
 
 HERE, NEXT, EMPTY = "#7fb8d8", "#b86e00", "#f3f4f5"
 
 
 class Topography(NamedTuple):
-    """One W and what to call it."""
+    """One W and the words for it."""
 
     title: str
     subtitle: str
@@ -26,17 +26,32 @@ class Topography(NamedTuple):
     axes: tuple[str, str]  # names of rows and columns
 
 
+def topography(name: str) -> Topography:
+    """Return W of an experiment on its lattice: frames and units, or rows and columns without time."""
+    exp = read_experiment(name, "paper")
+    w = exp.build_grouper().matrices[0]
+    along, across = exp.group_kernel
+    if exp.topography == "lattice":
+        words = "2-D torus", f"{along} × {across} units, no time"
+        return Topography(*words, w, exp.capsule_shape, ("row", "column"))
+    if exp.n_off_diag is None:
+        words = "Stationary capsules", f"{along} frames × {across} units"
+    else:
+        words = f"Shifting, K = {2 * exp.n_off_diag + 1}", f"{along} frames, |a − e| ≤ {exp.n_off_diag}"
+    return Topography(*words, w, (exp.n_transforms, exp.cap_dim), ("frame l", "unit d"))
+
+
 def listens_to(topography: Topography, row: int, column: int) -> Float[Tensor, "rows columns"]:
-    """The weights of all sites that one site listens to, on the lattice; beyond its border it goes on."""
+    """Return the weights of all sites that one site listens to; both axes of the lattice wrap round."""
     rows, columns = topography.lattice
     return topography.w[row % rows * columns + column % columns].view(rows, columns)
 
 
 def neighbourhoods(topographies: Sequence[Topography], site: tuple[int, int] = (7, 7)) -> Figure:
-    """What W does (paper, Figure 2): for each topography one neighbourhood on its lattice, and W itself.
+    """Draw what W does (paper, Figure 2): for each topography one neighbourhood on its lattice, and W itself.
 
-    Blue are the sites whose u² enters t at `site` (row, column), the dot. Outlined in orange are those
-    that enter one frame later and one unit on: where the two sets coincide, t rolls by itself.
+    Blue are the sites whose u² enters t at `site` (row, column), the dot. Outlined in orange are the sites
+    whose u² enters t one frame later and one unit on. Where the two sets coincide, t rolls by itself.
     """
     pitch = WIDTH / len(topographies)
     side = pitch - 0.26
@@ -63,22 +78,22 @@ def _explain(figure: Figure) -> None:
     write(figure, 2.18, 0.02, "its u² enters t at the arrow's tip, one frame later and one unit on")
 
 
-def overlap(topography: Topography, site: tuple[int, int], step: tuple[int, int]) -> int:
-    """How many sites two neighbourhoods share, the second one `step` (rows, columns) away."""
+def shared_sites(topography: Topography, site: tuple[int, int], step: tuple[int, int]) -> int:
+    """Return how many sites two neighbourhoods share, the second one `step` (rows, columns) away."""
     (r, c), (down, on) = site, step
     other = listens_to(topography, r + down, c + on)
     return int(((listens_to(topography, r, c) > 0) & (other > 0)).sum())
 
 
 def is_circulant(topography: Topography) -> bool:
-    """Whether W commutes with every translation of the lattice: no site is special."""
+    """Return whether W commutes with every translation of the lattice: whether all sites are alike."""
     w = topography.w.view(*topography.lattice, *topography.lattice)
     return all(bool((w.roll((1, 1), (axis, axis + 2)) == w).all()) for axis in (0, 1))
 
 
 def _counts(topography: Topography, site: tuple[int, int]) -> str:
     terms = int((listens_to(topography, *site) > 0).sum())
-    along, across = overlap(topography, site, (1, 1)), overlap(topography, site, (1, 0))
+    along, across = shared_sites(topography, site, (1, 1)), shared_sites(topography, site, (1, 0))
     later = f"next {topography.axes[0].split()[0]}"
     lines = (
         f"{terms} terms; shared with the",
@@ -101,7 +116,7 @@ def _draw_lattice(axes: Axes, topography: Topography, site: tuple[int, int]) -> 
     y, x = site[0] + 0.5, site[1] + 0.5
     ends = (x, y), (x + 1.25, y + 1.25)
     axes.plot(x, y, "o", ms=3.6, mfc=INK, mec=PAPER, mew=0.8, zorder=5)
-    for colour, width, order in ((PAPER, 2.6, 3), (INK, 1.1, 4)):  # a white edge sets the arrow off
+    for colour, width, order in ((PAPER, 2.6, 3), (INK, 1.1, 4)):  # white below black: visible on any colour
         shape = {"arrowstyle": "-|>", "mutation_scale": 7, "shrinkA": 0, "shrinkB": 0}
         axes.add_patch(FancyArrowPatch(*ends, lw=width, color=colour, zorder=order, **shape))
     axes.set(xlim=(0, columns), ylim=(rows, 0))
@@ -125,21 +140,3 @@ def _draw_matrix(axes: Axes, topography: Topography, site: tuple[int, int]) -> N
     axes.plot(-0.025 * n, row, marker=">", ms=4, color=INK, clip_on=False)
     axes.set(xlim=(-0.5, n - 0.5), ylim=(n - 0.5, -0.5))
     axes.set_title(f"W, {n} × {n} (▶ the dot)", fontsize=SMALL, pad=3)
-
-
-# Figure 2
-
-
-def topography(name: str) -> Topography:
-    """W of an experiment, on its lattice of frames and units, or of rows and columns without time."""
-    exp = EXPERIMENTS[name]
-    w = exp.build_grouper().matrices[0]
-    along, across = exp.group_kernel
-    if exp.topography == "lattice":
-        words = "2-D torus", f"{along} × {across} units, no time"
-        return Topography(*words, w, exp.capsule_shape, ("row", "column"))
-    if exp.n_off_diag is None:
-        words = "Stationary capsules", f"{along} frames × {across} units"
-    else:
-        words = f"Shifting, K = {2 * exp.n_off_diag + 1}", f"{along} frames, |a − e| ≤ {exp.n_off_diag}"
-    return Topography(*words, w, (exp.n_transforms, exp.cap_dim), ("frame l", "unit d"))

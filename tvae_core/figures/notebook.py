@@ -1,38 +1,45 @@
-"""What every notebook calls: train or load its runs, show training as it goes on, name the output folder."""
+"""What every notebook calls: train or load its runs, watch training, name the output folder, show a table."""
 
 import io
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+import pandas as pd
 import torch
 from IPython import get_ipython
-from IPython.display import Image, display
+from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
 from tvae_core.config import Experiment
 from tvae_core.data.sequences import Batch
 from tvae_core.experiments import read_experiment
+from tvae_core.figures.traversals import build_strips, reconstruction, rolls
 from tvae_core.files import FIGURES, RUNS
 from tvae_core.model.tvae import TVAE
 from tvae_core.plotting.charts import Curve, Panel, charts
-from tvae_core.plotting.strips import Strip, traversals
+from tvae_core.plotting.strips import traversals
+from tvae_core.plotting.style import style
+from tvae_core.plotting.tables import UNDEFINED, number
 from tvae_core.seeding import generator
 from tvae_core.training.runs import Run
 from tvae_core.training.trainer import fit_seeds
 
 
 def figure_folder(figures: str, scale: str) -> Path:
-    """Where a notebook puts its figures: the folder it was given, or the usual one of that scale."""
+    """Return where a notebook puts its figures: the folder it was given, or the usual one of that scale."""
     return Path(figures) if figures else FIGURES / scale
 
 
 def fit_all(
     experiments: Sequence[str], scale: str, seeds: Sequence[int] = (), device: str = "auto", runs: str = ""
 ) -> list[Run]:
-    """`fit` for each experiment or variant and seed (none given: its own): trained, or loaded if done."""
+    """Train each experiment or variant with each seed (without any: its own), or load the run if it is done.
+
+    In a notebook two pictures show training as it goes on.
+    """
     rows = [read_experiment(name, scale) for name in experiments]
     return [
         run
@@ -42,10 +49,10 @@ def fit_all(
 
 
 def about(runs: Sequence[Run]) -> str:
-    """Which experiments, scale, seeds and data a figure or table shows."""
+    """Return a caption: which experiments, scale, seeds and data a figure or table shows."""
 
-    def listed(values) -> str:
-        return ", ".join(dict.fromkeys(str(v) for v in values))
+    def listed(values: Iterable[object]) -> str:
+        return ", ".join(dict.fromkeys(map(str, values)))
 
     names, seeds = listed(run.label for run in runs), listed(run.exp.seed for run in runs)
     each = max(Counter(run.label for run in runs).values())
@@ -56,62 +63,54 @@ def about(runs: Sequence[Run]) -> str:
 
 
 def first_seeds(runs: Sequence[Run]) -> list[Run]:
-    """The first run of each experiment, for figures, which show one."""
+    """Return the first run of each experiment, for figures, which show one."""
     return list({run.label: run for run in reversed(runs)}.values())[::-1]
 
 
-SECONDS = 5.0  # between two drawings
+def show_rows(rows: Sequence[Mapping[str, object]], decimals: int = 1) -> Markdown:
+    """Return a small table: a row for each mapping, a column for each key; numbers rounded, `–` for None."""
+    frame = pd.DataFrame(rows, dtype=object)
+    aligned = ["left" if isinstance(frame[key].iloc[0], str) else "right" for key in frame]
+    text = frame.map(lambda value: _cell(value, decimals))
+    return Markdown(text.to_markdown(index=False, disable_numparse=True, colalign=aligned))
 
-Rows = Sequence[Mapping[str, int | float]]
+
+def _cell(value: object, decimals: int) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None or value != value:
+        return UNDEFINED
+    return number(float(value), decimals if isinstance(value, float) else 0)
+
+
+SECONDS = 5.0  # between two drawings
+TERMS = {"−log p(x|t)": "nll", "KL(z)": "kl_z", "KL(u)": "kl_u"}  # of the loss
+
+History = Sequence[Mapping[str, int | float]]
 
 
 def in_notebook() -> bool:
-    """Whether pictures can be shown and replaced: there is a kernel behind this process."""
+    """Return whether pictures can be shown and replaced: whether a kernel runs this process."""
     shell = get_ipython()
     return shell is not None and getattr(shell, "kernel", None) is not None
 
 
-def losses(history: Rows, seconds: float) -> Figure:
-    """The terms of the loss since training began, in nats a frame over the steps."""
+def losses(history: History, seconds: float) -> Figure:
+    """Draw the terms of the loss since training began, in nats a frame, over the steps."""
     steps = [row["step"] for row in history]
     nll, *divergences = [
         Curve(name, look, steps, [row[key] for row in history])
-        for look, (name, key) in enumerate(_TERMS.items())
+        for look, (name, key) in enumerate(TERMS.items())
     ]
-    panels = [
-        Panel(f"after {seconds / 60:.1f} min", "step", "nats/frame", [nll]),
-        Panel("", "step", "KL, nats/frame", divergences),
-    ]
+    after = f"after {seconds / 60:.1f} min"
+    panels = [Panel(after, "step", "nats/frame", [nll]), Panel("", "step", "KL, nats/frame", divergences)]
     return charts(panels)
 
 
-_TERMS = {"−log p(x|t)": "nll", "KL(z)": "kl_z", "KL(u)": "kl_u"}
-
-
-def progress_strip(model: TVAE, exp: Experiment, batch: Batch) -> Figure:
-    """One sequence, its reconstruction and the roll of t_l0 over all its frames, as the model sees it now.
-
-    Posterior means, so nothing is drawn at random and training goes on as if nobody had looked.
-    """
-    x = batch.x.to(next(model.parameters()).device)
-    with torch.inference_mode():
-        t = model.latents(x)
-        rows = [("input", batch.x[0]), ("reconstruction", model.decode(t)[0])]
-        if exp.n_transforms > 1:
-            rows.append((f"Roll$_δ$($t_{{{exp.anchor}}}$)", model.traverse(t, exp.anchor)[0].sigmoid()))
-    return traversals([Strip("validation sequence", rows, exp.anchor, exp.held_out)])
-
-
-def _picture(figure: Figure, alt: str) -> Image:
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=110)
-    return Image(png.getvalue(), format="png", alt=alt)
-
-
 class LiveView:
-    """Two pictures in the output of the cell that trains; nothing at all where there is no notebook.
+    """Two pictures below the cell that trains an experiment; nothing where there is no notebook.
 
-    `fit` calls it (its argument `watch`) while it trains the experiment.
+    `fit` calls it (its argument `watch`). It draws without posterior noise, so training is the same with it.
     """
 
     def __init__(self, exp: Experiment):
@@ -126,15 +125,19 @@ class LiveView:
         g = generator("cpu", 0, "live")
         return self.exp.build_sequences("validation", self.exp.seed).batch(torch.tensor([0]), g)
 
-    def __call__(self, model: TVAE, history: Rows, seconds: float) -> None:
+    def progress_strip(self, model: TVAE) -> Figure:
+        """Draw a sequence, its reconstruction and the roll of t of l0 over all its frames."""
+        x = self.batch.x.to(next(model.parameters()).device)
+        rows = reconstruction() | (rolls(self.exp.anchor) if self.exp.n_transforms > 1 else {})
+        return traversals(build_strips(model, self.exp, [("validation sequence", x[0])], rows))
+
+    def __call__(self, model: TVAE, history: History, seconds: float) -> None:
         """Replace the pictures if they are older than SECONDS."""
         if not self.shown or time.monotonic() - self.drawn < SECONDS:
             return
         pictures = [
             _picture(losses(history, seconds), "The terms of the loss over the steps so far"),
-            _picture(
-                progress_strip(model, self.exp, self.batch), "A sequence, its reconstruction and its roll"
-            ),
+            _picture(self.progress_strip(model), "A sequence, its reconstruction and its roll"),
         ]
         if self.handles is None:
             self.handles = [display(picture, display_id=True) for picture in pictures]
@@ -142,3 +145,10 @@ class LiveView:
             for handle, picture in zip(self.handles, pictures, strict=True):
                 handle.update(picture)
         self.drawn = time.monotonic()
+
+
+def _picture(figure: Figure, alt: str) -> Image:
+    png = io.BytesIO()
+    with style():
+        figure.savefig(png, format="png", dpi=110)
+    return Image(png.getvalue(), format="png", alt=alt)

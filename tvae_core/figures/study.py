@@ -1,75 +1,144 @@
-"""The convergence study: variants of the quick scale against wall-clock time, and what each part is worth."""
+"""The study: what each part of the training recipe is worth, and what longer training and the KL price do."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 
-from tvae_core.figures.comparison import average, columns, groups, table_rows
-from tvae_core.measures.catalog import NATS
+from tvae_core.figures.comparison import average, columns, groups, margin_of, table_rows
 from tvae_core.plotting.charts import Curve, Panel
 from tvae_core.plotting.tables import Row
 from tvae_core.training.runs import Run
 
-STUDY = columns("nll", "reconstruction", "roll_held_out", "elbo", "iwae_sequence", "kl_z", "kl_u")
-_ROLLS = {"reconstruction": "reconstruction", "roll_held_out": "roll into held-out frames"}
-_BOUNDS = {"nll": "−log p(x|t)", "elbo": "ELBO"}  # of single frames, which have no rolls
-_DATA = {"mnist": "MNIST", "dsprites": "dSprites", "mnist_grey": "2-D torus"}
+FRAME = "nats/frame"
+STUDY = columns("elbo", "nll", "reconstruction", "roll_held_out", "kl_z", "kl_u", "iwae_sequence")
+PRICE = {"kl_floor", "kl_hold", "kl_ramp"}
+LENGTH = {"max_steps", "max_epochs"}
+MARGINS = ("mean margin", "worst margin")  # over the factors
 
 
-def by_data(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """The runs by the data they were trained on, in the order of first mention."""
-    kinds = dict.fromkeys(run.exp.data for run in runs)
-    return {_DATA.get(kind, kind): [run for run in runs if run.exp.data == kind] for kind in kinds}
+def by_training_data(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Return the runs by the data they were trained on, in the order of first mention."""
+    names = {run.exp.data: "2-D torus" if run.exp.data == "mnist_grey" else run.exp.dataset for run in runs}
+    return {name: [run for run in runs if run.exp.data == data] for data, name in names.items()}
 
 
-def way(run: Run) -> str:
-    """How a run differs from the scale's own way: the options in its label, or `as it is`."""
+def changed_options(run: Run) -> str:
+    """Return the options in which a run differs from its scale's recipe, or `as it is`."""
     return run.label.partition(" ")[2] or "as it is"
 
 
-def study_rows(runs: Sequence[Run]) -> list[Row]:
-    """For each way its measures on the test split (of one kind of data), chance level last."""
-    ways = {run.label: way(run) for run in runs}
-    kept = [row for row in table_rows(runs, STUDY) if row.label != "untrained"]
-    return [row._replace(label=ways.get(row.experiment, row.label)) for row in kept]
+def _options(run: Run) -> set[str]:
+    return set(re.findall(r"(\w+)=", run.label))
 
 
-def study_panels(runs: Sequence[Run]) -> list[Panel]:
-    """On the validation split against minutes of training: reconstruction, and the roll into held-out frames.
+def recipe_runs(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs of their scale's own length: the recipe, and variants without one of its parts."""
+    return [run for run in runs if not _options(run) & LENGTH]
 
-    Where no frame is held out the ELBO stands in place of the roll. One seed of each way is drawn.
+
+def length_runs(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs that differ from the recipe in length and the price of the KL terms alone."""
+    return [run for run in runs if _options(run) <= PRICE | LENGTH]
+
+
+def steps(run: Run) -> int:
+    """Return how many steps a run was trained for."""
+    return run.history[-1]["step"]
+
+
+def price(run: Run) -> str:
+    """Return the price of the KL terms in words: full from the first step on, or low at first."""
+    return (
+        "full KL price"
+        if run.exp.kl_floor == 1 or not run.exp.kl_hold + run.exp.kl_ramp
+        else "low KL price at first"
+    )
+
+
+def length_rows(runs: Sequence[Run]) -> list[Mapping[str, object]]:
+    """Return as table rows how each price and length ends on the test split, means over seeds."""
+    return [
+        {"data": data, "price": price(group[0]), "steps": steps(group[0]), **_ends(group)}
+        for data, own in by_training_data(runs).items()
+        for group in sorted(groups(own).values(), key=lambda group: (price(group[0]), steps(group[0])))
+    ]
+
+
+def length_panels(runs: Sequence[Run]) -> list[Panel]:
+    """Return ELBO and roll margin on the test split over steps of training, a curve for each price of KL.
+
+    Each marker is a training of its own, learning-rate fall included, the mean over seeds. The roll margin is
+    the mean over factors; dashed with open markers, that of the worst factor.
     """
-    looks = {words: i for i, words in enumerate(dict.fromkeys(map(way, runs)))}
+    panels, rows = [], length_rows(runs)
+    for data in by_training_data(runs):
+        for name, keys in {"ELBO": ("ELBO",), "roll margin": MARGINS}.items():
+            curves = []
+            for look, words in enumerate(dict.fromkeys(row["price"] for row in rows)):
+                own = [row for row in rows if (row["data"], row["price"]) == (data, words)]
+                x = [row["steps"] for row in own]
+                for i, key in enumerate(keys):
+                    curves.append(Curve(words, look, x, [row[key] for row in own], control=i > 0))
+            if any(y is not None for curve in curves for y in curve.y):
+                zero = [("best control", 0.0)] if keys is MARGINS else []
+                panels.append(
+                    Panel(f"{data}: {name}", "steps, log scale", f"{name}, {FRAME}", curves, zero, log_x=True)
+                )
+    return panels
+
+
+def part_panels(runs: Sequence[Run]) -> list[Panel]:
+    """Return the ELBO and the roll into held-out frames on the validation split, against minutes of training.
+
+    Single frames have no rolls. One seed of each variant is drawn.
+    """
+    looks = {words: i for i, words in enumerate(dict.fromkeys(map(changed_options, runs)))}
     panels = []
-    for data, own in by_data(runs).items():
+    for data, own in by_training_data(runs).items():
         first = [seeds[0] for seeds in groups(own).values()]
-        rolls = any("validation_roll_held_out" in run.history[-1] for run in first)
-        measures = {"reconstruction": "reconstruction"}
-        measures |= {"roll_held_out": "roll, held out"} if rolls else {"elbo": "ELBO"}
-        for measure, words in measures.items():
-            curves = [_curve(run, f"validation_{measure}", looks[way(run)]) for run in first]
-            panels.append(Panel(f"{data}: {words}", "minutes of training", NATS, curves))
+        for key, words in {"validation_elbo": "ELBO", "validation_roll_held_out": "roll, held out"}.items():
+            if any(key in row for run in first for row in run.history):
+                curves = [_curve(run, key, looks[changed_options(run)]) for run in first]
+                panels.append(Panel(f"{data}: {words}", "minutes of training", f"{words}, {FRAME}", curves))
     return panels
 
 
 def _curve(run: Run, key: str, look: int) -> Curve:
     rows = [row for row in run.history if key in row]
-    return Curve(way(run), look, [row["seconds"] / 60 for row in rows], [row[key] for row in rows])
+    x, y = [row["seconds"] / 60 for row in rows], [row[key] for row in rows]
+    return Curve(changed_options(run), look, x, y)
 
 
-def what_study_shows(runs: Sequence[Run]) -> str:
-    """In words: where the scale's own way ends, and how much worse or better each other way is."""
-    sentences = []
-    for data, own in by_data(runs).items():
-        (_, base), *others = groups(own).items()
-        rolls = average(base, "trained", "roll_held_out") is not None
-        measures = _ROLLS if rolls else _BOUNDS
-        reached = [average(base, "trained", key) for key in measures]
-        minutes = sum(run.provenance["seconds"] for run in base) / len(base) / 60
-        text = f"**{data}**, scale {base[0].exp.scale}: after {minutes:.1f} minutes of training "
-        words = [f"{name} {value:,.1f}" for name, value in zip(measures.values(), reached, strict=True)]
-        text += f"{' and '.join(words)} nats/frame."
-        for _, other in others:
-            ends = [average(other, "trained", key) for key in measures]
-            gaps = [end - best for end, best in zip(ends, reached, strict=True)]
-            text += f" `{way(other[0])}`: {gaps[0]:+,.1f} and {gaps[1]:+,.1f}."
-        sentences.append(text)
-    return "\n\n".join(sentences)
+def study_rows(runs: Sequence[Run]) -> list[Row]:
+    """Return the measures of each variant on the test split (of one kind of data), chance level last."""
+    variants = {run.label: changed_options(run) for run in runs}
+    kept = [row for row in table_rows(runs, STUDY) if row.label != "untrained"]
+    return [row._replace(label=variants.get(row.experiment, row.label)) for row in kept]
+
+
+def part_rows(runs: Sequence[Run]) -> list[Mapping[str, object]]:
+    """Return as table rows what each variant gains over the first one of its data.
+
+    A difference above 0 means that the variant is better.
+    """
+    rows = []
+    for data, own in by_training_data(runs).items():
+        ends = {name: _ends(group) for name, group in groups(own).items()}
+        base = next(iter(ends.values()))
+        for group, end in zip(groups(own).values(), ends.values(), strict=True):
+            minutes = fmean(run.provenance["seconds"] for run in group) / 60
+            gained = {f"{key} gained": _minus(value, base[key]) for key, value in end.items()}
+            rows.append(
+                {"data": data, "variant": changed_options(group[0]), "minutes": minutes, **end, **gained}
+            )
+    return rows
+
+
+def _ends(runs: Sequence[Run]) -> dict[str, float | None]:
+    margin = margin_of(runs).values()
+    ends = (fmean(margin), min(margin)) if margin else (None, None)
+    return {"ELBO": average(runs, "trained", "elbo"), **dict(zip(MARGINS, ends, strict=True))}
+
+
+def _minus(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a - b

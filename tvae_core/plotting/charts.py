@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
@@ -22,7 +23,8 @@ _BESIDE = {
     "bbox": {"fc": PAPER, "ec": "none", "alpha": 0.8, "pad": 0.4},
     "zorder": 4,
 }
-ROW, HEAD, FOOT, KEY = 2.0, 0.28, 0.50, 0.17  # inches: a panel, title above, axis below, a line of the key
+_DOTTED = {"color": MUTED, "lw": 0.8, "ls": (0, (1, 1.5)), "zorder": 1}
+ROW, KEY = 2.7, 0.17  # inches: a row of panels, a line of the key
 DASHED = "Dashed, with open markers: before any training."
 
 
@@ -49,33 +51,27 @@ class Panel(NamedTuple):
     levels: Sequence[tuple[str, float]] = ()
     marks: Sequence[tuple[str, float]] = ()  # the same for places on the x axis
     ticks: Sequence[tuple[float, str]] = ()  # places and names on the x axis, or the usual ones
-    log: bool = False
-    from_zero: bool = False  # where the y axis begins, so that what does not grow is seen not to
+    log: bool = False  # the y axis
+    log_x: bool = False
+    from_zero: bool = False  # where the y axis begins, so that a constant looks constant
 
 
 def charts(panels: Sequence[Panel], columns: int = 2, notes: Sequence[str] = ()) -> Figure:
-    """Panels in rows of so many, one key below for all of them, and below it what `notes` say of markers.
+    """Draw panels in rows of so many, with one key below for all of them and what `notes` say of markers.
 
     Neighbours in a row with the same name on the y axis have the same y axis.
     """
-    lines, entries = -(-len(panels) // columns), _entries(panels)
-    key = (-(-len(entries) // 3) + len(notes)) * KEY + 0.16
-    height = lines * (HEAD + ROW + FOOT) + key
-    pitch = (WIDTH + 0.12) / columns
+    rows, entries = -(-len(panels) // columns), _entries(panels)
+    key = (-(-len(entries) // 3) + len(notes)) * KEY + 0.1
     with style():
-        figure = blank(WIDTH, height)
+        figure = blank(WIDTH, rows * ROW + key, layout="constrained")
         for i, panel in enumerate(panels):
-            left, top = i % columns * pitch + 0.52, i // columns * (HEAD + ROW + FOOT) + HEAD
             alike = i % columns and panels[i - 1].y_label == panel.y_label
-            shared = {"sharey": figure.axes[-1]} if alike else {}
-            place = (left / WIDTH, 1 - (top + ROW) / height, (pitch - 0.64) / WIDTH, ROW / height)
-            _draw(figure.add_axes(place, **shared), panel)
-        options = {"ncols": 3, "fontsize": SMALL, "frameon": False, "labelspacing": 0.35, "handlelength": 2.6}
-        anchor = (0.03, (key - 0.04) / height)
-        figure.legend(handles=entries, loc="upper left", bbox_to_anchor=anchor, **options)
-        for i, note in enumerate(notes):
-            y = (len(notes) - i - 0.5) * KEY / height
-            figure.text(0.52 / WIDTH, y, note, fontsize=SMALL, color=MUTED, va="center")
+            shared = figure.axes[-1] if alike else None
+            _draw(figure.add_subplot(rows, columns, i + 1, sharey=shared), panel)
+        look = {"frameon": False, "labelspacing": 0.35, "handlelength": 2.6, "alignment": "left"}
+        look |= {"title": "\n".join(notes), "title_fontsize": SMALL} if notes else {}
+        figure.legend(handles=entries, loc="outside lower left", ncols=3, **look)
     return figure
 
 
@@ -96,11 +92,11 @@ def _draw(axes: Axes, panel: Panel) -> None:
     for curve in panel.curves:
         _draw_curve(axes, curve)
     for name, level in panel.levels:
-        axes.axhline(level, color=MUTED, lw=0.8, ls=(0, (1, 1.5)), zorder=1)
+        axes.axhline(level, **_DOTTED)
         over = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
         axes.annotate(name, (0.995, level), (0, 2), ha="right", **_BESIDE, **over)
     for name, spot in panel.marks:
-        axes.axvline(spot, color=MUTED, lw=0.8, ls=(0, (1, 1.5)), zorder=1)
+        axes.axvline(spot, **_DOTTED)
         over = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points"}
         axes.annotate(name, (spot, 1.0), (2, -7), **_BESIDE, **over)
     if panel.log:
@@ -110,8 +106,14 @@ def _draw(axes: Axes, panel: Panel) -> None:
         axes.yaxis.set_minor_locator(NullLocator())
     if panel.from_zero:
         axes.set_ylim(bottom=0)
+    if panel.log_x:
+        axes.set_xscale("log")
+        axes.set_xticks(sorted({x for curve in panel.curves for x in curve.x}))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(_number))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
     axes.yaxis.set_major_formatter(FuncFormatter(_number))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if panel.ticks:
         axes.set_xticks(*zip(*panel.ticks, strict=True))
     axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
@@ -121,7 +123,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     axes.xaxis.label.set_color(INK)
 
 
-def _number(value: float, _: int) -> str:
+def _number(value: Real, _: int | None) -> str:
     return (f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}").replace("-", "−")
 
 

@@ -1,4 +1,4 @@
-"""Capsule traversals and the torus map: tensors in, a Figure out. Nothing here sees a model."""
+"""Strips of frames: a sequence, and below it the frames that were made of it. Nothing here sees a model."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,28 +8,29 @@ import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from tvae_core.plotting.style import BODY, MUTED, SECOND, SMALL, WIDTH, blank, place, style, write
 
 GAP = 2  # pixels between tiled images
+LEFT, RULER, APART = 0.92, 0.15, 0.16  # inches: row labels, the numbers below a strip, between strips
 
 
 class Strip(NamedTuple):
-    """Rows of frames that belong together: a sequence, and what was made of it."""
+    """A sequence of S frames and the rows that were made of it."""
 
     title: str
     rows: Sequence[tuple[str, Float[Tensor, "S ch h w"]]]  # label and frames in [0, 1], the input first
-    anchor: int  # l0
-    held_out: Sequence[int]  # frames that t of l0 never saw
+    anchor: int  # l0, the frame whose t is rolled
+    held_out: Sequence[int] = ()  # the frames that t of l0 never saw
+    above: str = "$l_0$ = {}"  # what is written above the box around l0
 
 
 def tile(
     images: Float[Tensor, "n ch h w"], columns: int, gap: int = GAP, paper: float = 1.0
 ) -> Float[Tensor, "H W 3"]:
-    """Images in rows of so many, with gaps the colour of the paper; grey ones become RGB."""
+    """Return one image of n images in rows of so many, as RGB, with gaps of the colour of the paper."""
     n, _, h, w = images.shape
     lines = -(-n // columns)
     canvas = torch.full((lines * (h + gap) - gap, columns * (w + gap) - gap, 3), paper)
@@ -39,81 +40,73 @@ def tile(
     return canvas.clamp(0, 1)
 
 
-def traversals(strips: Sequence[Strip], width: float = WIDTH) -> Figure:
-    """Capsule traversals (paper, Figure 4): under each input sequence the frames decoded from rolls of t_l0.
+def show_tiles(axes: Axes, images: Float[Tensor, "n ch h w"], columns: int, **options) -> None:
+    """Draw images in rows of so many into axes without a frame (see `tile`)."""
+    axes.imshow(tile(images, columns, **options).numpy(), aspect="auto")
+    axes.spines[:].set_visible(False)
 
-    Held-out frames of the input (the first row of a strip) are greyed; the box is around l0.
+
+def traversals(strips: Sequence[Strip], width: float = WIDTH) -> Figure:
+    """Draw capsule traversals (paper, Figure 4): below each input sequence the rows decoded from it.
+
+    Held-out frames of the input, the first row of a strip, are greyed; the box is around l0.
     """
-    left, ruler, apart = 0.92, 0.15, 0.16
-    sides = [(width - left) / strip.rows[0][1].shape[0] for strip in strips]
-    titles = [_title_height(strip, left, side) for strip, side in zip(strips, sides, strict=True)]
+    sides = [(width - LEFT) / len(strip.rows[0][1]) for strip in strips]  # inches, of a frame
+    titles = [_title_height(strip, side) for strip, side in zip(strips, sides, strict=True)]
     parts = list(zip(strips, sides, titles, strict=True))
-    heights = [title + ruler + len(strip.rows) * side for strip, side, title in parts]
+    heights = [title + RULER + len(strip.rows) * side for strip, side, title in parts]
     with style():
-        figure = blank(width, sum(heights) + apart * (len(strips) - 1))
-        top = 0.0
+        figure, top = blank(width, sum(heights) + APART * (len(strips) - 1)), 0.0
         for (strip, side, title), height in zip(parts, heights, strict=True):
             write(figure, 0.06, top + 0.02, strip.title, fontsize=BODY, weight="bold")
-            _mark_held_out(figure, strip, left, top + title - 0.035, side)
             for i, (label, frames) in enumerate(strip.rows):
-                axes = place(figure, left, top + title + i * side, width - left, side)
-                _draw_frames(axes, strip, frames, greyed=i == 0)
+                axes = place(figure, LEFT, top + title + i * side, width - LEFT, side)
+                _draw_frames(axes, strip, frames, first=i == 0)
                 axes.set_ylabel(label, rotation=0, ha="right", va="center", labelpad=5)
             _number(axes, strip)
-            top += height + apart
+            top += height + APART
     return figure
 
 
-def _title_height(strip: Strip, left: float, side: float) -> float:
+def _title_height(strip: Strip, side: float) -> float:
     """One line where the title ends before the name of l0 begins (a bold letter takes 0.08), or two."""
-    return 0.19 if 0.06 + 0.08 * len(strip.title) < left + strip.anchor * side else 0.33
+    return 0.19 if 0.06 + 0.08 * len(strip.title) < LEFT + strip.anchor * side else 0.33
 
 
-def _centres(strip: Strip) -> list[float]:
-    s, _, _, w = strip.rows[0][1].shape
-    return [frame * (w + GAP) + (w - 1) / 2 for frame in range(s)]
-
-
-def _draw_frames(axes: Axes, strip: Strip, frames: Float[Tensor, "S ch h w"], greyed: bool) -> None:
+def _draw_frames(axes: Axes, strip: Strip, frames: Float[Tensor, "S ch h w"], first: bool) -> None:
     s, _, h, w = frames.shape
-    frames = frames.detach().float().cpu().clone()
-    if greyed:
+    frames, pitch = frames.detach().float().cpu().clone(), w + GAP
+    if first:
         frames[list(strip.held_out)] = 0.30 * frames[list(strip.held_out)] + 0.62
-    axes.imshow(tile(frames, s).numpy(), aspect="auto")
-    axes.set(xlim=(-0.5 - GAP / 2, s * (w + GAP) - 0.5 - GAP / 2), ylim=(h - 0.5 + GAP / 2, -0.5 - GAP / 2))
-    axes.spines[:].set_visible(False)
-    corner = (strip.anchor * (w + GAP) - 0.5, -0.5)
+        _mark(axes, strip, pitch)
+    show_tiles(axes, frames, s)
+    axes.set(xlim=(-0.5 - GAP / 2, s * pitch - 0.5 - GAP / 2), ylim=(h - 0.5 + GAP / 2, -0.5 - GAP / 2))
+    corner = (strip.anchor * pitch - 0.5, -0.5)
     axes.add_patch(Rectangle(corner, w, h, fill=False, ec=SECOND, lw=1.6, clip_on=False, zorder=3))
+
+
+def _mark(axes: Axes, strip: Strip, pitch: int) -> None:
+    """Above the input: the name of l0, and a line over each unbroken stretch of held-out frames."""
+    over = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "ha": "center"}
+    centre, name = (strip.anchor + 0.5) * pitch - GAP, strip.above.format(strip.anchor)
+    axes.annotate(name, (centre, 1), (0, 2), color="#8a5a00", fontsize=SMALL, **over)
+    frames = sorted(strip.held_out)
+    stretches = np.split(frames, np.nonzero(np.diff(frames) > 1)[0] + 1) if frames else []
+    for first, *_, last in ([*stretch, stretch[-1]] for stretch in stretches):
+        ends = first * pitch, last * pitch + pitch - GAP
+        line = {"transform": axes.get_xaxis_transform(), "clip_on": False, "scaley": False}
+        axes.plot(ends, (1.08, 1.08), color=MUTED, lw=1.0, **line)
+        if last - first > 0:
+            axes.annotate(
+                "held out", (sum(ends) / 2, 1), (0, 4), color=MUTED, fontsize=SMALL, va="bottom", **over
+            )
 
 
 def _number(axes: Axes, strip: Strip) -> None:
     """Below the last row: by how much t of l0 was rolled to give the frame."""
-    labels = [f"{frame - strip.anchor:+d}".replace("-", "−") for frame in range(len(_centres(strip)))]
-    labels[strip.anchor] = "0"
-    axes.set_xticks(_centres(strip), labels)
+    s, _, _, w = strip.rows[0][1].shape
+    rolls = [f"{frame - strip.anchor:+d}".replace("-", "−").replace("+0", "0") for frame in range(s)]
+    axes.set_xticks([frame * (w + GAP) + (w - 1) / 2 for frame in range(s)], rolls)
     axes.tick_params(length=0, pad=1.5)
-    axes.annotate(
-        "roll δ", (0, 0), (-5, -1.5), "axes fraction", "offset points", ha="right", va="top", color=MUTED
-    )
-    axes.texts[-1].set_fontsize(SMALL)
-
-
-def _mark_held_out(figure: Figure, strip: Strip, left: float, y: float, side: float) -> None:
-    """Above the input: a line over each unbroken stretch of held-out frames, and the name of l0."""
-    w, h = figure.get_size_inches()
-    write(
-        figure,
-        left + (strip.anchor + 0.5) * side,
-        y + 0.015,
-        f"$l_0$ = {strip.anchor}",
-        va="bottom",
-        ha="center",
-        color="#8a5a00",
-    )
-    frames = sorted(strip.held_out)
-    stretches = np.split(frames, np.nonzero(np.diff(frames) > 1)[0] + 1) if frames else []
-    for stretch in stretches:
-        x = [left + (stretch[0] + 0.06) * side, left + (stretch[-1] + 0.94) * side]
-        figure.add_artist(Line2D([v / w for v in x], [1 - y / h] * 2, color=MUTED, lw=1.0))
-        if (stretch[-1] - stretch[0] + 1) * side > 0.5:
-            write(figure, sum(x) / 2, y - 0.015, "held out", va="bottom", ha="center", color=MUTED)
+    below = {"textcoords": "offset points", "ha": "right", "va": "top", "color": MUTED, "fontsize": SMALL}
+    axes.annotate("roll δ", (0, 0), (-5, -1.5), "axes fraction", **below)

@@ -59,9 +59,9 @@ def style() -> Iterator[None]:
         yield
 
 
-def blank(width: float, height: float) -> Figure:
-    """An empty figure of so many inches."""
-    return Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER)
+def blank(width: float, height: float, **options) -> Figure:
+    """Return an empty figure of so many inches; `options` as matplotlib's Figure takes them."""
+    return Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER, **options)
 
 
 def place(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
