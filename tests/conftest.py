@@ -21,5 +21,5 @@ def data(tmp_path_factory):
 def few(monkeypatch):
     """28 digits, six of them the test split, instead of MNIST."""
     images = torch.randint(256, (28, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    digits = Digits(images, torch.arange(28) % 2, 6, 6, "few", "a few random digits")
+    digits = Digits(images, torch.arange(28) % 2, 6, 6, mnist.MNIST.keys["offline"], "a few random digits")
     monkeypatch.setattr(mnist, "load", lambda *_: digits)

@@ -70,6 +70,11 @@ def refused(arguments, capsys):
     return lines[0]
 
 
+def visible(folder):
+    """The runs in a folder."""
+    return [path for path in folder.iterdir() if path.name != ".locks"]
+
+
 def test_list(capsys):
     assert main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -13,7 +13,7 @@ from tvae_core.seeding import generator
 def few(monkeypatch):
     """90 digits, sixty of them the test split."""
     images = torch.randint(256, (90, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    digits = Digits(images, torch.arange(90) % 2, 60, 6, "few", "a few random digits")
+    digits = Digits(images, torch.arange(90) % 2, 60, 6, mnist.MNIST.keys["offline"], "a few random digits")
     monkeypatch.setattr(mnist, "load", lambda *_: digits)
 
 

@@ -1,6 +1,8 @@
 """One seed in training: its model, optimizer and data, how far it has come, and its checkpoint."""
 
+import contextlib
 import logging
+import math
 
 import torch
 from jaxtyping import Int
@@ -11,8 +13,10 @@ from tvae_core.measures.catalog import flat
 from tvae_core.measures.evaluation import evaluate_sequences
 from tvae_core.model.tvae import TVAE
 from tvae_core.seeding import generator
-from tvae_core.training.runs import Run, Splits
+from tvae_core.training.runs import CHECKPOINT, Run, Splits
+from tvae_core.training.store import DamagedFile, read_about, read_tensors, restore
 
+TERMS = ("nll", "kl_z", "kl_u")
 LOG_STEPS = 50  # between two rows of the history
 VALIDATIONS = 12  # measurements of the validation split in a training of so many steps
 VALIDATION_SEQUENCES = 100  # sequences of it, where the test split is sampled too
@@ -33,6 +37,10 @@ def build_optimizer(exp: Experiment, model: TVAE) -> torch.optim.Optimizer:
     return torch.optim.AdamW(model.parameters(), lr=lr, fused=fused, **kept)
 
 
+class DivergedError(ArithmeticError):
+    """A loss or a weight that is not a finite number any more."""
+
+
 class Learner:
     """One seed in training, at the step where its checkpoint left off."""
 
@@ -44,17 +52,19 @@ class Learner:
         self.steps_per_epoch = max(1, len(self.data.train) // self.exp.batch_size)
         self.total = self.exp.max_steps or self.exp.max_epochs * self.steps_per_epoch
         self.step, self.seconds, self.history = 0, 0.0, []
-        self.terms = torch.zeros(3, device=run.device)  # sums of nll, KL z, KL u since the last row
+        self.saved_step, self.threads = 0, torch.get_num_threads()
+        # since the last row: sums of nll, KL z and KL u, and in how many steps all of them were finite
+        self.terms = torch.zeros(4, device=run.device)
         self._epoch: tuple[int, Tensor] | None = None  # its number and its order
         self._restore()
 
     def _restore(self) -> None:
-        saved = self.run.load_checkpoint()
+        saved = self._furthest_checkpoint()
         if saved is None:
             return
         tensors, progress = saved
         self.terms = tensors.pop("terms").to(self.device)
-        self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+        restore(self.model, tensors, progress)
         state: dict[int, dict[str, Tensor]] = {}
         for key in (k for k in tensors if k.startswith("optimizer.")):
             _, index, name = key.split(".")
@@ -62,10 +72,45 @@ class Learner:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.step, self.seconds, self.history = (progress[k] for k in ("step", "seconds", "history"))
+        self.saved_step, self.threads = self.step, progress["threads"]
         log.info("going on from step %d of %d", self.step, self.total)
-        torch.set_num_threads(progress["threads"])  # sums round differently on another number of them
         if self.device.type != progress["device"]:
             log.warning("begun on %s, so this is no longer one run bit for bit", progress["device"])
+
+    def _furthest_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, object]] | None:
+        """The run's own checkpoint, or of a run with another name and the same training if it is further."""
+        own, saved = self.run.folder / CHECKPOINT, None
+        try:
+            saved = self.run.load_checkpoint()
+        except FileNotFoundError:
+            pass
+        except DamagedFile as error:
+            aside = own.replace(own.with_suffix(".damaged"))
+            log.warning("%s; it is kept as %s, and training begins anew", error, aside.name)
+        for path in own.parent.parent.glob(f"*/{CHECKPOINT}"):
+            with contextlib.suppress(OSError):  # of another run: not ours to judge
+                about, step = read_about(path), saved[1]["step"] if saved else 0
+                if about["training"] == self.run.training and about.get("step", 0) > step:
+                    saved = read_tensors(path)
+                    log.info("trained already as %s", path.parent.name)
+        return saved
+
+    def check(self) -> None:
+        """Raise DivergedError if a loss since the last row, or a weight, is not finite."""
+        *sums, finite = self.terms.tolist()
+        last = self.history[-1]["step"] if self.history else 0
+        if finite < self.step - last:
+            step = last + int(finite) + 1
+            what = next(f"{k} is {v}" for k, v in zip(TERMS, sums, strict=True) if not math.isfinite(v))
+        elif not all(p.isfinite().all() for p in self.model.parameters()):
+            step, what = self.step, "a weight is not finite"
+        else:
+            return
+        kept = f"the checkpoint of step {self.saved_step} is kept" if self.saved_step else "nothing is kept"
+        raise DivergedError(
+            f"training of {self.run} diverged at step {step} of {self.total} ({what}; {kept}): "
+            f"try a smaller lr than {self.exp.lr:g}, or a larger eps than {self.exp.eps:g}"
+        )
 
     def save(self, final: bool = False) -> None:
         """Write the checkpoint from which training goes on as if it had never stopped.
@@ -76,9 +121,10 @@ class Learner:
         for index, state in () if final else self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items() if v is not None}
         progress = {"step": self.step, "seconds": self.seconds, "history": self.history}
-        progress["window"] = self.window
-        on = {"device": self.device.type, "threads": torch.get_num_threads()}
-        self.run.save_checkpoint(tensors, **progress, **on)
+        progress |= {"device": self.device.type, "threads": self.threads, "window": self.window}
+        progress["decoder"] = self.model.decoder.centre, self.model.decoder.spread
+        self.run.save_checkpoint(tensors, **progress)
+        self.saved_step = self.step
 
     @property
     def window(self) -> tuple[int, ...]:
@@ -98,9 +144,12 @@ class Learner:
         return self._epoch[1][within * size : (within + 1) * size]
 
     def close_row(self) -> dict[str, int | float]:
-        """Close and return a row of the history: means since the last row, and validation where it is due."""
-        since = self.step - (self.history[-1]["step"] if self.history else 0)
-        nll, kl_z, kl_u = (self.terms / since).tolist()
+        """Close and return a row of the history: means since the last row, and validation where it is due.
+
+        Raises DivergedError (check).
+        """
+        self.check()
+        nll, kl_z, kl_u = (self.terms[:3] / self.terms[3]).tolist()
         self.terms.zero_()
         row = {"step": self.step, "nll": nll, "kl_z": kl_z, "kl_u": kl_u, "elbo": -(nll + kl_z + kl_u)}
         if self.window != self.exp.group_kernel:

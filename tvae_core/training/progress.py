@@ -6,6 +6,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from tqdm.auto import tqdm
@@ -13,27 +15,45 @@ from tqdm.auto import tqdm
 from tvae_core.config import Experiment
 from tvae_core.training.runs import Run
 
+Handler = Callable[[int, FrameType | None], None]
+
+
+def raise_interrupt(*_: object) -> None:
+    """Answer a signal as Python answers Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def signals(handler: Handler = raise_interrupt) -> Iterator[None]:
+    """Answer Ctrl-C, termination and a closed terminal by the handler, unless they are to be ignored."""
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    main = threading.current_thread() is threading.main_thread()
+    heard = [n for n in numbers if main and signal.getsignal(n) not in (signal.SIG_IGN, None)]
+    before = {number: signal.signal(number, handler) for number in heard}
+    try:
+        yield
+    finally:
+        for number, other in before.items():
+            signal.signal(number, other)
+
 
 class Interruption:
-    """Holds Ctrl-C and termination back until a step is whole; the second one goes through at once."""
+    """Notes in `requested` that a signal came, so that a step is made whole; a second one raises."""
+
+    requested = False
 
     def __enter__(self) -> "Interruption":
-        self.requested = False
-        main = threading.current_thread() is threading.main_thread()
-        heard = [s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) is not signal.SIG_IGN]
-        self._before = {s: signal.signal(s, self._note) for s in heard} if main else {}
+        self._signals = signals(self._note)
+        self._signals.__enter__()
         return self
 
-    def _note(self, number: int, _: FrameType | None) -> None:
+    def _note(self, *_: object) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
         self.requested = True
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
     def __exit__(self, *_: object) -> None:
-        self._restore()
+        self._signals.__exit__(None, None, None)
 
 
 def require_tracking(exp: Experiment) -> None:

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,18 +12,17 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tvae_core.config import Experiment
 from tvae_core.data.dsprites import SpriteSequences
 from tvae_core.data.mnist import DigitSequences
-from tvae_core.experiments import title, write_experiment
-from tvae_core.files import DATA, RUNS
+from tvae_core.experiments import EXPERIMENTS, title, write_experiment
+from tvae_core.files import DATA, RUNS, file_name
 from tvae_core.model.tvae import TVAE
-from tvae_core.training.hardware import choose_device, choose_precision, describe, peak_device_memory
-from tvae_core.training.provenance import peak_memory, software
+from tvae_core.training.hardware import choose_device, choose_precision
+from tvae_core.training.store import DamagedFile, read_about, read_json, read_tensors, restore, write_tensors
+from tvae_core.validation import check_choice
 
 Sequences = DigitSequences | SpriteSequences
 CPU = torch.device("cpu")
@@ -33,32 +31,9 @@ RECIPE = 3  # to be raised when the same configuration is trained or measured di
 
 log = logging.getLogger("tvae_core")
 
-_CHECKPOINT = "checkpoint.safetensors"
-_PER_SEQUENCE = "per_sequence.safetensors"
+CHECKPOINT, PER_SEQUENCE = "checkpoint.safetensors", "per_sequence.safetensors"
 # What a run is called and where its images came from do not determine it; the images themselves do.
 _NOT_DETERMINING = ("shows", "scale", "source", "wandb_on")
-
-
-def identity(exp: Experiment, data_key: str) -> str:
-    """Twelve hexadecimal digits that two runs share only if they are the same run."""
-    config = {k: v for k, v in dataclasses.asdict(exp).items() if k not in _NOT_DETERMINING}
-    config |= {"data_key": data_key, "recipe": RECIPE}
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def provenance(device: torch.device, data_source: str, seconds: float) -> dict[str, object]:
-    """How a result came about: data, device, commit, versions, seconds of training, and bytes of memory.
-
-    The peaks are those of this process, so after an interruption those of the rest.
-    """
-    return {
-        "data": data_source,
-        "device": describe(device),
-        **software(),
-        "seconds": round(seconds, 1),
-        "peak_memory": peak_memory(),
-        "peak_device_memory": peak_device_memory(device),
-    }
 
 
 @dataclass(frozen=True)
@@ -96,6 +71,7 @@ class Run:
     folder: Path
     device: torch.device = CPU  # on which it is trained
     data_folder: Path = DATA
+    data_key: str = ""  # of the images (Experiment.find_images)
 
     @property
     def label(self) -> str:
@@ -120,26 +96,48 @@ class Run:
         """The trained model in evaluation mode, on the CPU; read once."""
         return self.load_model()
 
-    def _read(self, name: str) -> object:
-        return json.loads((self.folder / name).read_text(encoding="utf-8"))
+    @property
+    def identity(self) -> str:
+        """Twelve hexadecimal digits that two runs share only if they are the same run."""
+        config = {k: v for k, v in dataclasses.asdict(self.exp).items() if k not in _NOT_DETERMINING}
+        return self._hash(config)
+
+    @property
+    def training(self) -> str:
+        """The same of the training alone: runs that share it have the same weights and history."""
+        return self._hash(self.exp.training_options)
+
+    def _hash(self, options: dict[str, object]) -> str:
+        options = options | {"data_key": self.data_key, "recipe": RECIPE}
+        return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def complete(self) -> bool:
-        """Whether the run was trained and measured; results.json is written last."""
-        return all((self.folder / name).is_file() for name in (_PER_SEQUENCE, "results.json"))
+        """Whether the run was trained and measured, and all its files are whole (check)."""
+        try:
+            self.check()
+        except OSError:
+            return False
+        return True
+
+    def check(self) -> None:
+        """Raise OSError, naming the file, if one is missing, damaged or of another run (its digest aside)."""
+        for name in ("config", "history", "provenance", "results"):
+            self._read(f"{name}.json")
+        for name in (CHECKPOINT, PER_SEQUENCE):
+            self._own(name, read_about(self.folder / name))
+
+    def _own(self, name: str, about: dict[str, object]) -> None:
+        if about["run"] != self.identity:
+            raise DamagedFile(f"{self.folder / name} is of another run, or of another version of tvae_core")
+
+    def _read(self, name: str) -> object:
+        return read_json(self.folder / name)
 
     @cached_property
     def results(self) -> dict[str, dict[str, object]]:
         """The measures, as rows `trained` and `untrained` (evaluate) and `chance`."""
         return self._read("results.json")
-
-    def per_sequence(self, kind: str) -> dict[str, Tensor]:
-        """What the measures of a row, `trained` or `untrained`, are made of: one value a test sequence.
-
-        Keys as evaluation.measure has them, each (n,).
-        """
-        tensors = load_file(self.folder / _PER_SEQUENCE)
-        return {k.partition(".")[2]: v for k, v in tensors.items() if k.startswith(f"{kind}.")}
 
     @cached_property
     def history(self) -> list[dict[str, int | float]]:
@@ -151,52 +149,64 @@ class Run:
         """Where, when and with what the run was trained."""
         return self._read("provenance.json")
 
+    def per_sequence(self, kind: str) -> dict[str, Tensor]:
+        """Return what a row, `trained` or `untrained`, is made of: (n,), one value a test sequence.
+
+        By the keys of evaluate_sequences.
+        """
+        tensors = self._load(PER_SEQUENCE)[0]
+        return {k.partition(".")[2]: v for k, v in tensors.items() if k.startswith(f"{kind}.")}
+
     def load_model(self, device: torch.device | str = "cpu") -> TVAE:
-        """The trained model, in evaluation mode."""
+        """Return the trained model in evaluation mode, read anew. Raises OSError for a damaged checkpoint."""
         model = self.exp.build_model()
-        tensors = load_file(self.folder / _CHECKPOINT)
-        model.load_state_dict(
-            {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-        )
+        restore(model, *self.load_checkpoint())
         return model.to(device).eval()
 
     def save_checkpoint(self, tensors: dict[str, Tensor], **progress: object) -> None:
-        """Replace the checkpoint; `progress` (JSON values) goes into its header, so the two cannot differ."""
-        self._save(_CHECKPOINT, tensors, {"progress": json.dumps(progress)})
+        """Replace the checkpoint; `progress` (JSON values) stands in its header, so the two cannot differ."""
+        self._save(CHECKPOINT, tensors, **progress)
+
+    def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, object]]:
+        """Return the tensors and the progress of the checkpoint.
+
+        Raises FileNotFoundError where there is none, and DamagedFile.
+        """
+        return self._load(CHECKPOINT)
 
     def save_per_sequence(self, **rows: dict[str, Tensor]) -> None:
         """Keep what `per_sequence` reads, for each row by its name."""
-        self._save(_PER_SEQUENCE, {f"{kind}.{k}": v for kind, row in rows.items() for k, v in row.items()})
+        self._save(PER_SEQUENCE, {f"{kind}.{k}": v for kind, row in rows.items() for k, v in row.items()})
 
-    def _save(self, name: str, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = self.folder / f".{name}"  # one name: a killed writer leaves one file at most
-        contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        save_file(contiguous, unfinished, metadata=metadata)
-        os.replace(unfinished, self.folder / name)
+    def _save(self, name: str, tensors: dict[str, Tensor], **about: object) -> None:
+        own = {"run": self.identity, "training": self.training, "data_key": self.data_key}
+        write_tensors(self.folder / name, tensors, own | about)
+
+    def _load(self, name: str) -> tuple[dict[str, Tensor], dict[str, object]]:
+        tensors, about = read_tensors(self.folder / name)
+        self._own(name, about)
+        return tensors, about
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes out of the folder, which is made if need be; wait while they keep it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / "lock")
+        """Keep other processes from this training, under whichever name; wait while another has it.
+
+        What a process left behind that was killed while it wrote is removed.
+        """
+        locks = self.folder.parent / ".locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(locks / self.training)
         try:
             lock.acquire(timeout=0)
         except Timeout:
             log.info("%s is being trained by another process: waiting for it", self.folder.name)
             lock.acquire()
         try:
+            for unfinished in self.folder.glob(".*"):
+                unfinished.unlink()
             yield
         finally:
             lock.release()
-
-    def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, object]] | None:
-        """The tensors and the progress of an interrupted run, None where there is none."""
-        path = self.folder / _CHECKPOINT
-        if not path.is_file():
-            return None
-        with safe_open(path, "pt") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, json.loads(file.metadata()["progress"])  # noqa: SIM118
 
 
 def plan(exp: Experiment, device: str = "auto", runs: Path | str = RUNS, data: Path = DATA) -> Run:
@@ -209,24 +219,31 @@ def plan(exp: Experiment, device: str = "auto", runs: Path | str = RUNS, data: P
     precision = str(choose_precision(exp.precision, chosen)).removeprefix("torch.")
     source, key = exp.find_images(data)
     exp = exp.with_options(precision=precision, source=source)
-    return Run(exp, Path(runs).expanduser() / f"{exp.name}-{identity(exp, key)}", chosen, data)
+    run = Run(exp, Path(), chosen, data, key)
+    return dataclasses.replace(run, folder=Path(runs).expanduser() / f"{file_name(exp.name)}-{run.identity}")
 
 
 def stored_runs(folder: Path | str = RUNS) -> list[Run]:
-    """The complete runs of a folder, as their own config.json describes them, whatever the registry says now.
+    """Return the complete runs of a folder, as their own config.json describes them.
 
-    A run that this version's options cannot describe is left out.
+    One that is damaged, or that this version cannot describe, is left out with a warning that names it.
     """
     found = []
     for results in sorted(Path(folder).expanduser().glob("*/results.json")):
-        config = json.loads((results.parent / "config.json").read_text(encoding="utf-8"))
         try:
-            exp = Experiment(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
-        except (TypeError, ValueError) as error:
-            log.warning("%s is of another version of tvae_core (%s)", results.parent.name, error)
-            continue
-        found.append(Run(exp, results.parent))
+            found.append(_stored(results.parent))
+        except (OSError, TypeError, ValueError) as error:
+            log.warning("run %s is left out: %s", results.parent.name, error)
     return found
+
+
+def _stored(folder: Path) -> Run:
+    config = read_json(folder / "config.json")
+    exp = Experiment(**{k: tuple(v) if isinstance(v, list) else v for k, v in dict(config).items()})
+    check_choice(exp.name, EXPERIMENTS, "experiment")
+    run = Run(exp, folder, data_key=read_about(folder / CHECKPOINT)["data_key"])
+    run.check()
+    return run
 
 
 def both_models(run: Run) -> dict[str, TVAE]:

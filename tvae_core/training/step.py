@@ -201,7 +201,8 @@ class Step:
         self.split_gradients()
         for one in self.learners:
             one.optimizer.step()
-        self.terms += terms.detach()
+        self.terms[:, :3] += terms.detach()
+        self.terms[:, 3] += self.terms[:, :3].isfinite().all(1)  # how far the losses were sound
 
     def draw(self) -> list[Draw]:
         """Draw what each learner's model is given, in the order in which a model alone would draw it."""

@@ -1,20 +1,24 @@
 """`fit`: train, resume or load a run, exactly as if it had never been interrupted."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from pathlib import Path
+
+import torch
 
 from tvae_core.config import Experiment
 from tvae_core.files import DATA, RUNS, write_json
 from tvae_core.measures.controls import evaluate_with_controls
 from tvae_core.model.tvae import TVAE
-from tvae_core.training.hardware import choose_device
+from tvae_core.training.hardware import choose_device, describe, peak_device_memory
 from tvae_core.training.learner import LOG_STEPS, Learner
-from tvae_core.training.progress import Interruption, Tracker, require_tracking
-from tvae_core.training.runs import Run, plan, provenance
+from tvae_core.training.progress import Interruption, Tracker, require_tracking, signals
+from tvae_core.training.provenance import peak_memory, software
+from tvae_core.training.runs import Run, plan
 from tvae_core.training.step import Step
+from tvae_core.training.store import is_json
 
 CHECKPOINT_SECONDS = 60
 
@@ -30,12 +34,13 @@ class Trainer:
     def train(self, progress: bool, watch: Watch | None = None) -> None:
         """Take all steps that are left; an interruption leaves a checkpoint and raises KeyboardInterrupt.
 
+        Raises DivergedError, and leaves the last sound checkpoint, if a loss or a weight is not finite.
         At each row of the history `watch` is called with the model, the history and the seconds so far of
         the first learner, which the progress bar shows too.
         """
         first = self.learners[0]
         tracker = Tracker(first.run, first.step, first.total, first.seconds, progress)
-        with tracker, Interruption() as interruption:
+        with tracker, threads(first.threads), Interruption() as interruption:
             while first.step < first.total:
                 self.step()
                 tracker.bar.update()
@@ -47,6 +52,7 @@ class Trainer:
                         watch(first.model, first.history, tracker.seconds)
                 if done or interruption.requested or tracker.saved_ago > CHECKPOINT_SECONDS:
                     for learner in self.learners:
+                        learner.check()
                         learner.seconds = tracker.seconds
                         learner.save()
                     tracker.saved()
@@ -113,13 +119,16 @@ def _fit(
         return found
     require_tracking(exps[0])
     images = exps[0].load_images(data)  # fetched, if need be
-    if not images.official and found[0].exp.source == "official":  # they could not be
-        found = [plan(exp.with_options(source="offline"), device, runs, data) for exp in exps]
+    if images.key != found[0].data_key:  # they could not be
+        source = exps[0].image_set.source_of(images.key)
+        found = [plan(exp.with_options(source=source), device, runs, data) for exp in exps]
     exps[0].build_sequences("train", exps[0].seed, folder=data)  # refuses in time what they cannot give
     missing = {run.folder: run for run in found if not run.complete}
     with ExitStack() as held:
-        for folder in sorted(missing):  # in one order, so that no two processes wait for each other
-            held.enter_context(missing[folder].locked())
+        held.enter_context(signals())
+        # in one order, so that no two processes wait for each other
+        for run in sorted(missing.values(), key=lambda run: run.training):
+            held.enter_context(run.locked())
         _train_and_measure([run for run in missing.values() if not run.complete], progress, watch)
     return found
 
@@ -137,7 +146,19 @@ def _train_and_measure(runs: Sequence[Run], progress: bool, watch: Watch | None)
         if done < group[0].total:
             Trainer(group, Step(group)).train(progress, watch)
         for learner in group:
-            _measure(learner, learner.step > done, progress)
+            with threads(learner.threads):
+                _measure(learner, learner.step > done, progress)
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Compute on so many threads: sums round differently on another number of them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _measure(learner: Learner, trained: bool, progress: bool) -> None:
@@ -146,9 +167,24 @@ def _measure(learner: Learner, trained: bool, progress: bool) -> None:
         learner.model.eval(), run.exp, run.folder.parent, run.data_folder, progress
     )
     write_json(run.folder / "history.json", learner.history)
-    if trained or not (run.folder / "provenance.json").is_file():  # it tells of the training
+    if trained or not is_json(run.folder / "provenance.json"):  # it tells of the training
         source = run.exp.load_images(run.data_folder).source
-        write_json(run.folder / "provenance.json", provenance(run.device, source, learner.seconds))
+        write_json(run.folder / "provenance.json", _provenance(run.device, source, learner.seconds))
     run.save_per_sequence(**kept)
-    write_json(run.folder / "results.json", results)
-    learner.save(final=True)  # only now: until the run is complete, training must be able to go on
+    learner.save(final=True)
+    write_json(run.folder / "results.json", results)  # last: now the run is complete
+
+
+def _provenance(device: torch.device, data_source: str, seconds: float) -> dict[str, object]:
+    """Return how a result came about: data, device, commit, versions, seconds of training, bytes of memory.
+
+    The peaks are of this process, so after an interruption they are of the rest of the training.
+    """
+    return {
+        "data": data_source,
+        "device": describe(device),
+        **software(),
+        "seconds": round(seconds, 1),
+        "peak_memory": peak_memory(),
+        "peak_device_memory": peak_device_memory(device),
+    }

@@ -1,0 +1,96 @@
+"""Tensors in a file that says whose they are and shows damage: safetensors with an identity and a digest."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, save
+from torch import Tensor, uint8
+
+from tvae_core.files import write_atomically
+from tvae_core.model.tvae import TVAE
+
+_POINTER = b"version https://git-lfs"  # how a Git LFS pointer begins
+
+
+class DamagedFile(OSError):
+    """A file of a run that cannot be read, or that is not what it was when it was written."""
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, object]) -> None:
+    """Write tensors whole or not at all, with `about` (JSON values) and a digest of both in the header."""
+    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    words = json.dumps(about)
+    write_atomically(path, save(kept, {"about": words, "digest": _digest(kept, words)}))
+
+
+def read_about(path: Path) -> dict[str, object]:
+    """Return what a file says of itself; of its tensors only their sizes are looked at.
+
+    Raises FileNotFoundError, and DamagedFile for a file that is cut short or not of this format.
+    """
+    return json.loads(_header(path)["about"])
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """Return the tensors of a file and what it says of itself.
+
+    Raises FileNotFoundError, and DamagedFile for a file that is not what was written, bit for bit.
+    """
+    header = _header(path)
+    tensors = load(path.read_bytes())  # a copy: a mapped file that someone cuts short ends the process
+    if header["digest"] != _digest(tensors, header["about"]):
+        raise DamagedFile(f"{path} is damaged: its contents do not have the digest that it names")
+    return tensors, json.loads(header["about"])
+
+
+def restore(model: TVAE, tensors: dict[str, Tensor], progress: dict[str, object]) -> None:
+    """Put the weights of a checkpoint into a model, and the moments of t that its decoder takes out.
+
+    These are computed when a model is built, and sums round differently on another number of threads.
+    """
+    model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+    decoder = model.decoder
+    decoder.centre, decoder.spread = progress.get("decoder", (decoder.centre, decoder.spread))
+
+
+def read_json(path: Path) -> Any:
+    """Return the value in a JSON file. Raises FileNotFoundError, and DamagedFile for anything else in it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DamagedFile(f"{path} is damaged ({error})") from error
+
+
+def is_json(path: Path) -> bool:
+    """Return whether there is a JSON file."""
+    try:
+        read_json(path)
+    except OSError:
+        return False
+    return True
+
+
+def _header(path: Path) -> dict[str, str]:
+    with path.open("rb") as file:
+        if file.read(len(_POINTER)) == _POINTER:
+            raise OSError(f"{path} is a Git LFS pointer: fetch the file with git lfs pull, or delete it")
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+    except SafetensorError as error:
+        raise DamagedFile(f"{path} is damaged ({error})") from error
+    if not {"about", "digest"} <= set(header):
+        raise DamagedFile(f"{path} was written by another version of tvae_core")
+    return header
+
+
+def _digest(tensors: Mapping[str, Tensor], words: str) -> str:
+    digest = hashlib.sha256(words.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(uint8).numpy())
+    return digest.hexdigest()
