@@ -142,12 +142,16 @@ def test_a_run_and_the_same_again(capsys, tmp_path, monkeypatch):
     said = capsys.readouterr()
     folder = tmp_path / said.out.splitlines()[-1]
     assert list(tmp_path.glob("[!.]*")) == [folder] and (folder / "results.json").is_file()
-    for word in ("e_eq", "roll_held_out", "trained", "untrained", "chance", "5,000 digits"):
+    for word in ("E_eq", "roll, held out (nats/frame)", "trained", "untrained", "chance", "5,000 digits"):
         assert word in said.out
+    assert said.out.splitlines()[1].startswith("roll margin, at draws")
     assert re.search(r"nll \d+, KL z .*, KL u .* nats, [1-9][\d,]* frames/s", said.err)  # the bar
     monkeypatch.setattr(Trainer, "train", lambda *_: pytest.fail("trained again"))
     assert main(arguments) == 0
     assert capsys.readouterr().out == said.out
+    assert main([*arguments, "--all"]) == 0
+    every = capsys.readouterr().out
+    assert "KL(u) (nats/frame)" in every and len(every.splitlines()) > len(said.out.splitlines())
     with pytest.raises(pytest.fail.Exception, match="trained again"):
         main([*arguments, "--seed", "3"])
 
@@ -169,3 +173,47 @@ def test_an_interruption_ends_with_130(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "train", stop)
     assert main(["--name", "tvae_Lshort_mnist", *SMALL, "--runs", str(tmp_path)]) == 130
     assert "tvae: stopped at step 1" in capsys.readouterr().err
+
+
+def test_divergence_ends_with_1_and_one_sentence(capsys, tmp_path):
+    settings = ["--set", "lr=1e9", "--runs", str(tmp_path)]
+    arguments = ["--name", "nontvae_mnist", *SMALL, "--set", "max_steps=4", *settings]
+    for _ in range(2):  # asked for again it is no finished run
+        assert main(arguments) == 1
+        error = capsys.readouterr().err
+        assert re.search(
+            r"tvae: training of .* diverged at step \d of 4 .*: try a smaller lr than 1e\+09", error
+        )
+        assert "Traceback" not in error and not list(tmp_path.glob("*/results.json"))
+
+
+ROLLS_THAT_ARE_NOT_THERE = {
+    ("--images", "99999"): "image 99999 is not one of 0 to 499",
+    ("--capsules", "0,9"): "capsule 9 is not one of 0 to 1",
+    ("--roll", "40"): "roll 40 is not one of -6 to 11",
+    ("--roll", "nan"): "--roll is nan",
+    ("--transformation", "hew"): "did you mean 'hue'",
+    ("--seed", "1,2"): "--seed names 2 seeds",
+    ("--out", "."): "suffix ''",
+}
+
+
+@pytest.mark.parametrize("words", ROLLS_THAT_ARE_NOT_THERE, ids=" ".join)
+def test_rolls_that_are_not_there_are_refused_before_training(words, capsys, tmp_path):
+    runs = tmp_path / "runs"
+    arguments = ["export", "--name", "tvae_Lpartial_mnist", *SMALL, "--out", str(tmp_path / "roll.png")]
+    assert ROLLS_THAT_ARE_NOT_THERE[words] in refused([*arguments, "--runs", str(runs), *words], capsys)
+    assert not runs.exists()
+
+
+def test_an_export_over_a_folder_is_refused(capsys, tmp_path):
+    (tmp_path / "roll.png").mkdir()
+    arguments = ["export", "--name", "nontvae_mnist", *SMALL, "--out", str(tmp_path / "roll.png")]
+    assert "roll.png is a folder" in refused(arguments, capsys)
+
+
+@pytest.mark.parametrize("words", [["--runs", "0"], ["--seeds", "-1"], ["--runs", "many"]])
+def test_counts_of_the_bench_are_whole_numbers(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["bench", *words])
+    assert stop.value.code == 2 and words[0] in capsys.readouterr().err
