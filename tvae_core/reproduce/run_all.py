@@ -4,6 +4,7 @@ run_all.sh comes in through `main`; notebooks/Snakefile orders the jobs.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -85,12 +86,14 @@ def run_snakemake(request: Request, stale: Sequence[Task], environment: Mapping[
         return run_group([*snakemake, "--", *(f"notebook_{i}" for i in range(len(stale)))], environment)
 
 
-def show_table(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under their heading, columns aligned."""
-    rows = [("notebook", "status", "minutes", "figure"), *rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    for name, word, minutes, where in rows:
-        print(f"{name:{widths[0]}}  {word:{widths[1]}}  {minutes:>{widths[2]}}  {where}".rstrip())
+def show_table(rows: Sequence[Sequence[str]], details: Sequence[str] = ()) -> None:
+    """Print rows under their heading, all columns but the last aligned, each with its detail below it."""
+    widths = [max(len(cell) for cell in column) for column in list(zip(*rows, strict=True))[:-1]]
+    for row, detail in itertools.zip_longest(rows, details, fillvalue=""):
+        cells = [f"{cell:{width}}" for cell, width in zip(row, widths, strict=False)]
+        print("  ".join([*cells, row[-1]]).rstrip())
+        if detail:
+            print(textwrap.fill(detail, 100, initial_indent=" " * 8, subsequent_indent=" " * 8))
 
 
 def reproduce(request: Request, available: Mapping[str, Notebook], reference: Reference) -> int:
@@ -111,7 +114,7 @@ def reproduce(request: Request, available: Mapping[str, Notebook], reference: Re
     for problem in problems:
         print(f"run_all.sh: {problem}", file=sys.stderr)
     print()
-    show_table(rows)
+    show_table([("notebook", "status", "minutes", "figure"), *rows])
     print(f"Report: {page}")
     minutes = (time.monotonic() - started) / 60
     print(f"{minutes:.1f} minutes for this call; a notebook's count the training that it needs")
@@ -128,20 +131,13 @@ def comparable(available: Iterable[Notebook], scale: str) -> list[str]:
 
 
 def show_list(request: Request) -> None:
-    """Print each item with its notebook, the experiments that it needs, and how it stands at a scale."""
-    rows = [("item", "notebook", request.scale, "shows", "")]
+    """Print each item with its notebook, how it stands at a scale, and the experiments that it needs."""
+    rows, experiments = [("item", "notebook", request.scale, "shows")], [""]
     for task in tasks(request):
-        notebook, names = task.notebook, ", ".join(task.notebook.experiments(request.changes))
-        rows.append(
-            (notebook.item, notebook.name, task.status.word, notebook.shows, names or "no experiment")
-        )
-    rows += [(name, name, "failed", why, "") for name, why in request.broken.items()]
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    for *row, shows, experiments in rows:
-        start = "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
-        print(f"{start}  {shows}".rstrip())
-        if experiments:
-            print(textwrap.fill(experiments, 100, initial_indent=" " * 8, subsequent_indent=" " * 8))
+        item = task.notebook
+        rows.append((item.item, item.name, task.status.word, item.shows))
+        experiments.append(", ".join(item.experiments(request.changes)) or "no experiment")
+    show_table([*rows, *((name, name, "failed", why) for name, why in request.broken.items())], experiments)
 
 
 def end_as_by_ctrl_c() -> None:

@@ -51,7 +51,7 @@ class Task:
         if word == "made":
             figures = [self.notebook.executed(scale), *self.notebook.figures(scale)]
             shown = next((path for path in figures if path.suffix == ".png"), figures[-1])
-            return name, word, f"{Item(self.notebook, scale, Status(word)).seconds / 60:.1f}", str(shown)
+            return name, word, f"{Item(self.notebook, scale, Status(word)).seconds / 60:7.1f}", str(shown)
         untrained = [str(run) for _, run in self.runs.values() if not run.complete]
         if code == 130:
             why = "interrupted; call again to go on"
