@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from tvae_core.experiments import read_experiment
@@ -18,7 +19,6 @@ from tvae_core.figures.study import (
     recipe_runs,
     study_rows,
 )
-from tvae_core.plotting.tables import Row
 from tvae_core.reproduce.notebooks import notebooks
 from tvae_core.training.runs import Run
 
@@ -30,7 +30,7 @@ def synthetic(text, folder, place) -> Run:
     exp = read_experiment(text, "smoke")
     run = Run(exp, folder / str(place))
     run.folder.mkdir()
-    row = {column.key: 100.0 * place + i for i, column in enumerate(STUDY)}
+    row = {key: 100.0 * place + i for i, key in enumerate(STUDY)}
     look = {"validation_reconstruction": place + 0.5, "validation_elbo": -place}
     if exp.held_out:  # single frames have no rolls
         row["roll_margin_at_draws"] = {"a": 1.0 * place, "b": 3.0 * place}
@@ -51,10 +51,7 @@ def runs(tmp_path, monkeypatch):
 
 
 def rows_without_intervals(runs, columns):
-    return [
-        Row(run.label, [[run.results["trained"][c.key]] for c in columns], experiment=run.label)
-        for run in runs
-    ]
+    return pd.DataFrame([{"row": run.label, "experiment": run.label} for run in runs])
 
 
 def test_every_kind_of_data_has_the_recipe_first(runs):
@@ -104,7 +101,7 @@ def test_curves_of_parts_are_the_validation_rows_over_minutes(runs):
 
 def test_rows_are_named_by_what_differs_and_give_the_differences(runs):
     own = by_training_data(recipe_runs(runs))["MNIST"]
-    assert [row.label for row in study_rows(own)] == [changed_options(run) for run in own]
+    assert list(study_rows(own).row) == [changed_options(run) for run in own]
     first, second, *_ = part_rows(own)
     assert first["ELBO gained"] == 0 and first["variant"] == "as it is"
     assert second["ELBO gained"] == second["ELBO"] - first["ELBO"] == 100.0

@@ -7,6 +7,7 @@ import json
 import math
 import re
 
+import pandas as pd
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -25,16 +26,42 @@ from tvae_core.figures.comparison import (
 )
 from tvae_core.measures.catalog import MEASURES
 from tvae_core.plotting.style import WIDTH
-from tvae_core.plotting.tables import Column, Row, cell, cells, comma_separated, draw, markdown, number
+from tvae_core.plotting.tables import (
+    FIELDS,
+    cell,
+    cells,
+    comma_separated,
+    draw,
+    heads,
+    labels,
+    markdown,
+    mean_and_sd,
+    number,
+)
 from tvae_core.training.runs import Run
 
-NATS = Column("nats", "a long head ↓", "nats/frame", 1)
-ERROR = Column("e", "error ↓", "L1", 0)
+NATS, ERROR = [1234.56, 1200.0, 1300.1], [-13269.4]
 L0 = "tvae_L0_mnist"
-ROWS = [
-    Row("TVAE, L = 0", [[1234.56, 1200.0, 1300.1], [-13269.4]], False, [(1190.25, 1300.125), None], L0),
-    Row("untrained", [[0.25, None, 0.5], [None]], control=True),
-]
+
+
+def line(row, measure, values, interval=(None, None), shown=True):
+    """A line of a frame as comparison.table_rows makes them."""
+    heading = {"nats": ("a long head ↓", "nats/frame", 1), "e": ("error ↓", "L1", 0), "file": ("file", "", 2)}
+    seeds = sum(value is not None for value in values)
+    of = (row, L0, row == "untrained", measure, *heading[measure], shown)
+    return dict(zip(FIELDS, (*of, *mean_and_sd(values), seeds, *interval), strict=True))
+
+
+FRAME = pd.DataFrame(
+    [
+        line("TVAE, L = 0", "nats", NATS, (1190.25, 1300.125)),
+        line("TVAE, L = 0", "e", ERROR),
+        line("TVAE, L = 0", "file", [7.125], shown=False),
+        line("untrained", "nats", [0.25, None, 0.5]),
+        line("untrained", "e", [None]),
+        line("untrained", "file", [None], shown=False),
+    ]
+)
 
 
 def sample_sd(values):
@@ -57,8 +84,8 @@ def sample_sd(values):
     ],
 )
 def test_cells(values, decimals, text):
-    assert cell(values, decimals) == text
-    with_interval = cell(values, decimals, (-1.0, 2345.0))
+    assert cell(*mean_and_sd(values), None, None, decimals) == text
+    with_interval = cell(*mean_and_sd(values), -1.0, 2345.0, decimals)
     interval = f" [{number(-1.0, decimals)}; {number(2345.0, decimals)}]"
     assert with_interval == (text if text == "–" else text + interval)
 
@@ -70,25 +97,28 @@ def read(text: str) -> list[float] | None:
 
 
 def test_markdown_reads_back():
-    head, rule, *lines = [line[2:-2].split(" | ") for line in markdown((NATS, ERROR), ROWS).splitlines()]
-    assert head == ["", "a long head ↓ [nats/frame]", "error ↓ [L1]"] and rule == ["---", "---:", "---:"]
+    parts = [line.strip("|").split("|") for line in markdown(FRAME).splitlines()]
+    head, rule, *lines = [[part.strip() for part in line] for line in parts]
+    assert head == ["", "a long head ↓ [nats/frame]", "error ↓ [L1]"]
+    assert [part.strip("-") for part in rule] == [":", ":", ":"] and rule[0][0] == ":" != rule[1][0]
     assert [line[0] for line in lines] == ["TVAE, L = 0", "*untrained*"]
     first, second = ([read(text) for text in line[1:]] for line in lines)
-    nats = ROWS[0].values[0]
-    assert first[0] == pytest.approx([sum(nats) / 3, sample_sd(nats), 1190.25, 1300.125], abs=0.051)
+    assert first[0] == pytest.approx([sum(NATS) / 3, sample_sd(NATS), 1190.25, 1300.125], abs=0.051)
     assert (first[1], second) == ([-13269.0], [[0.4, 0.2], None])
 
 
 def test_comma_separated_reads_back_unrounded():
-    lines = list(csv.DictReader(io.StringIO(comma_separated((NATS, ERROR), ROWS))))
-    nats = ROWS[0].values[0]
-    assert [(line["row"], line["measure"]) for line in lines] == [
-        (row.label, column.key) for row in ROWS for column in (NATS, ERROR)
+    lines = list(csv.DictReader(io.StringIO(comma_separated(FRAME))))
+    assert list(lines[0]) == list(FIELDS)
+    assert [(line["row"], line["measure"], line["shown"]) for line in lines] == [
+        (row, key, shown)
+        for row in ("TVAE, L = 0", "untrained")
+        for key, shown in {"nats": "1", "e": "1", "file": "0"}.items()
     ]
-    first, error, control, undefined = lines
+    first, error, _, control, undefined, _ = lines
     assert (first["heading"], first["unit"], first["decimals"]) == ("a long head ↓", "nats/frame", "1")
-    assert float(first["mean"]) == pytest.approx(sum(nats) / 3, rel=1e-12)
-    assert float(first["sd"]) == pytest.approx(sample_sd(nats), rel=1e-12)
+    assert float(first["mean"]) == pytest.approx(sum(NATS) / 3, rel=1e-12)
+    assert float(first["sd"]) == pytest.approx(sample_sd(NATS), rel=1e-12)
     assert (float(first["low"]), float(first["high"]), first["seeds"]) == (1190.25, 1300.125, "3")
     assert (error["mean"], error["sd"], error["seeds"], error["low"]) == ("-13269.4", "", "1", "")
     assert (control["mean"], control["seeds"], control["control"]) == ("0.375", "2", "1")
@@ -98,7 +128,7 @@ def test_comma_separated_reads_back_unrounded():
 def test_a_row_needs_a_value_for_every_column():
     for make in (markdown, draw):
         with pytest.raises((ValueError, IndexError)):
-            make((NATS, ERROR), [Row("short", [[1.0]])])
+            make(FRAME.drop(4))
 
 
 LOW = {key: 100.0 + i for i, (key, measure) in enumerate(MEASURES.items()) if not measure.by_factor}
@@ -144,42 +174,52 @@ def around(row, seed, n=120) -> dict[str, torch.Tensor]:
 
 def test_rows_of_several_experiments_and_seeds(tmp_path):
     a = [synthetic(tmp_path, "tvae_Lpartial_mnist", s, roll_held_out_at_draws=200.0 + s) for s in (1, 2)]
-    b = [synthetic(tmp_path, "nontvae_mnist", chance={**CHANCE, "e_eq": 1.0}, roll_held_out_at_draws=None)]
-    rows = table_rows([*a, *b], TABLE_1)
-    labels = ["TVAE, L = 13/36 S", "untrained", "VAE", "untrained", "chance level"]
-    assert [(row.label, row.control) for row in rows] == list(zip(labels, [0, 1, 0, 1, 1], strict=True))
-    keys = [column.key for column in TABLE_1]
-    held_out = [row.values[keys.index("roll_held_out_at_draws")] for row in rows]
-    assert held_out == [[201.0, 202.0], [1100.0] * 2, [None], [1100.0], [500.0] * 2]
-    assert rows[-1].values[keys.index("e_eq")] == [13271.0] * 2  # of the first experiment
+    without = {"roll_held_out_at_draws": None, MARGIN: None}
+    b = [synthetic(tmp_path, "nontvae_mnist", chance={**CHANCE, "e_eq": 1.0}, **without)]
+    frame = table_rows([*a, *b], TABLE_1)
+    rows = labels(frame)
+    wanted = ["TVAE, L = 13/36 S", "untrained", "VAE", "untrained", "chance level"]
+    assert list(rows.row) == wanted and list(rows.control) == [0, 1, 0, 1, 1]
+    held_out = frame[frame.measure == "roll_held_out_at_draws"]
+    assert list(held_out.seeds) == [2, 2, 0, 1, 2]
+    assert held_out["mean"].tolist() == pytest.approx([201.5, 1100.0, math.nan, 1100.0, 500.0], nan_ok=True)
+    assert frame[frame.measure == "e_eq"]["mean"].iloc[-1] == 13271.0  # of the first experiment
+    assert set(frame.measure) >= {*TABLE_1, "roll_seen", "iou_copy"}
+    assert list(heads(frame).measure) == list(TABLE_1)
     assert average(a, "trained", "roll_held_out_at_draws") == 201.5
     assert average(b, "trained", "roll_held_out_at_draws") is None
-    assert cell(held_out[0], 1) == "201.5 ± 0.7"
+    assert value_of({"a": {"b": 0.0}}, "a/b") == 0.0 and value_of({}, "a/b") is None
+    assert cells(frame)["roll_held_out_at_draws"][0].startswith("201.5 ± 0.7 [")
 
 
 def test_intervals_of_rows(tmp_path):
     runs = [synthetic(tmp_path, "bubbles_dsprites", seed) for seed in (1, 2)]
-    trained, untrained, chance = table_rows(runs, TABLE_2)
-    keys = [column.key for column in TABLE_2]
-    for row in (trained, untrained):
-        intervals = dict(zip(keys, row.intervals, strict=True))
-        assert intervals["capcorr_first/orientation"] is None  # undefined
-        assert intervals["capcorr_nearest/scale"] == pytest.approx((1.0, 1.0))
-        low, high = intervals["capcorr_first/x"]
-        assert 0.9 < low < high < 1.0
+    frame = table_rows(runs, TABLE_2)
+    for label, kind in (("BubbleVAE", "trained"), ("untrained", "untrained")):
+        row = frame[frame.row == label].set_index("measure")
+        assert math.isnan(row.low["capcorr_first/orientation"])  # undefined
+        assert (row.low["capcorr_nearest/scale"], row.high["capcorr_nearest/scale"]) == pytest.approx((1, 1))
+        assert 0.9 < row.low["capcorr_first/x"] < row.high["capcorr_first/x"] < 1.0
         for key in ("e_eq", "roll_held_out_at_draws", "iwae_sequence"):
-            low, high = intervals[key]
-            assert low < average(runs, "untrained" if row.control else "trained", key) < high < low + 1
-    assert set(chance.intervals) == {None} and chance.experiment == ""
-    assert trained.experiment == untrained.experiment == "bubbles_dsprites"
-    assert " [" in cells(TABLE_2, trained)[keys.index("e_eq")]
+            low, high = row.low[key], row.high[key]
+            assert low < average(runs, kind, key) < high < low + 1
+        assert set(row.experiment) == {"bubbles_dsprites"}
+    chance = frame[frame.row == "chance level"]
+    assert chance.low.isna().all() and set(chance.experiment) == {""}
+    assert " [" in cells(frame)["e_eq"][0]
 
 
 def test_values_by_factor(tmp_path):
-    rows = table_rows([synthetic(tmp_path, "bubbles_dsprites")], TABLE_2)
-    assert [values[0] for values in rows[0].values[-5:]] == [0.5, -0.5, None, 0.25, 0.25]
-    assert [values[0] for values in rows[2].values[-5:]] == [None] * 5
-    assert value_of({"a": {"b": 0.0}}, "a/b") == 0.0 and value_of({}, "a/b") is None
+    text = cells(table_rows([synthetic(tmp_path, "bubbles_dsprites")], TABLE_2))
+    shown = [words.partition(" ")[0] for words in text.iloc[0, -5:]]
+    assert shown == ["0.50", "−0.50", "–", "0.25", "0.25"] and list(text.iloc[2, -5:]) == ["–"] * 5
+
+
+def test_headings_come_from_the_catalogue(tmp_path):
+    found = heads(table_rows([synthetic(tmp_path, PARTIAL)], TABLE_1)).set_index("measure")
+    assert found.heading["roll_margin_at_draws/hue"] == "roll margin hue, at draws ↑"
+    assert found.heading["iwae_sequence"] == "IWAE-2 ↑"  # of the scale smoke
+    assert (found.unit["e_eq"], found.decimals["e_eq_share"]) == ("L1", 2)
 
 
 @pytest.mark.parametrize("columns", [TABLE_1, TABLE_2], ids=["table1", "table2"])
@@ -187,8 +227,8 @@ def test_values_by_factor(tmp_path):
 def test_nothing_in_a_drawn_table_touches_anything_else(columns, seeds, tmp_path):
     names = [n for n in EXPERIMENTS if n.endswith("_mnist") and "Table 1" in EXPERIMENTS[n].shows]
     runs = [synthetic(tmp_path, n, s, e_eq=1e4 * s) for n in names for s in range(1, seeds + 1)]
-    rows = table_rows(runs, columns)
-    figure = draw(columns, rows)
+    frame = table_rows(runs, columns)
+    figure, rows = draw(frame), labels(frame)
     texts = figure.axes[0].texts
     parts, rest = divmod(len(texts) - len(columns) * (2 + len(rows)), len(rows))  # rows are named in each
     assert rest == 0 and parts >= 1
@@ -199,19 +239,19 @@ def test_nothing_in_a_drawn_table_touches_anything_else(columns, seeds, tmp_path
         assert not box.padded(-1).overlaps(other.padded(-1)), (a, b)
     assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for _, box in boxes)
     shown = {text.get_text() for text in texts}
-    for row in rows:
-        said = [text.replace(" ±", "\n±").replace(" [", "\n[") for text in cells(columns, row)]
-        kept = 1 if row.control and seeds == 1 else 2  # the mean, and the deviation or else the interval
+    for control, row in zip(rows.control, cells(frame).to_numpy(), strict=True):
+        said = [text.replace(" ±", "\n±").replace(" [", "\n[") for text in row]
+        kept = 1 if control and seeds == 1 else 2  # the mean, and the deviation or else the interval
         assert {"\n".join(text.split("\n")[:kept]) for text in said} <= shown
     assert any("[" in text for text in shown) == (seeds == 1)
 
 
 def test_what_is_written_is_what_is_shown(tmp_path):
     run = synthetic(tmp_path, "bubbles_mnist")
-    rows = table_rows([run], TABLE_1)
-    text = write_table(tmp_path / "made", "t", TABLE_1, rows, "Seed 1.")
-    assert text == (tmp_path / "made/t.md").read_text() == f"{markdown(TABLE_1, rows)}\nSeed 1.\n"
-    assert (tmp_path / "made/t.csv").read_text() == comma_separated(TABLE_1, rows)
+    frame = table_rows([run], TABLE_1)
+    text = write_table(tmp_path / "made", "t", frame, "Seed 1.")
+    assert text == (tmp_path / "made/t.md").read_text() == f"{markdown(frame)}\nSeed 1.\n"
+    assert (tmp_path / "made/t.csv").read_text() == comma_separated(frame)
     assert len(list((tmp_path / "made").iterdir())) == 2
 
 

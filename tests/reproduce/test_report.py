@@ -11,12 +11,13 @@ from pathlib import Path
 import nbformat
 import nbformat.v4 as nb
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
 from tvae_core.plotting.style import save
-from tvae_core.plotting.tables import Column, Row, comma_separated, number
+from tvae_core.plotting.tables import FIELDS, comma_separated, number
 from tvae_core.reproduce import report as room
 from tvae_core.reproduce import status as status_room
 from tvae_core.reproduce.execute import check_names, execute
@@ -29,11 +30,14 @@ from tvae_core.reproduce.status import file_digest, input_digests, status
 SAID = '<b>"bold" & wide</b>'
 PARAMETERS = 'experiments: list[str] = ["a"]\nseeds: list[int] = []'
 WRITES = {"fig9": 'save(figure, folder, "fig9")', "t": 'write_table(folder, "t")\nsave(figure, folder, "t")'}
-COLUMNS = (Column("e_eq", "E_eq ↓", "L1", 0), Column("nll", "nll ↓", "nats", 1))
-ROWS = [
-    Row("TVAE", [[1000.0, 1010.0], [5.25, 5.35]], False, [(990.0, 1020.0), None], "tvae_a"),
-    Row("untrained", [[900.0, 910.0], [None, None]], True, [(890.0, 920.0), None], "tvae_a"),
-    Row("chance level", [[13271.0] * 2, [7.0] * 2], True),
+CELLS = [
+    ("TVAE", "tvae_a", False, "e_eq", "E_eq ↓", "L1", 0, True, 1005.0, 50**0.5, 2, 990.0, 1020.0),
+    ("TVAE", "tvae_a", False, "nll", "nll ↓", "nats", 1, True, 5.3, 0.005**0.5, 2, None, None),
+    ("TVAE", "tvae_a", False, "elbo", "in the file only", "nats", 1, False, 5.3, None, 1, None, None),
+    ("untrained", "tvae_a", True, "e_eq", "E_eq ↓", "L1", 0, True, 905.0, 50**0.5, 2, 890.0, 920.0),
+    ("untrained", "tvae_a", True, "nll", "nll ↓", "nats", 1, True, None, None, 0, None, None),
+    ("chance level", "", True, "e_eq", "E_eq ↓", "L1", 0, True, 13271.0, 0.0, 2, None, None),
+    ("chance level", "", True, "nll", "nll ↓", "nats", 1, True, 7.0, 0.0, 2, None, None),
 ]
 
 
@@ -92,7 +96,7 @@ def home(tmp_path, monkeypatch):
     made = tmp_path / "figures" / "smoke"
     save(Figure(figsize=(2, 1)), made, "fig9", alt=f"A sheet {SAID}", caption=f"Nothing {SAID}")
     save(Figure(figsize=(2, 1)), made, "t", alt="A table as a picture", caption="What the table shows")
-    (made / "t.csv").write_text(comma_separated(COLUMNS, ROWS))
+    (made / "t.csv").write_text(comma_separated(pd.DataFrame(CELLS, columns=FIELDS)))
     (made / "t.md").write_text("| a |")
     pretend(found["fig9"], {}, {})
     pretend(found["t"], {"a-1": ["tvae_a", 1], "a-2": ["tvae_a", 2]}, {"seeds": [1, 2], "steps": "a b"})

@@ -1,41 +1,29 @@
-"""Tables 1 and 2: rows and columns from the results of runs."""
+"""Tables of measures from the results of runs, and what they show in words."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
+
+import pandas as pd
 
 from tvae_core.data import dsprites, mnist
 from tvae_core.files import write_atomically
 from tvae_core.measures.catalog import MEASURES, flat
-from tvae_core.measures.intervals import LEVEL, RESAMPLES, Interval, interval_of
-from tvae_core.plotting.tables import Column, Row, comma_separated, markdown, mean_and_sd, number
+from tvae_core.measures.intervals import LEVEL, RESAMPLES, interval_of
+from tvae_core.plotting.tables import FIELDS, comma_separated, markdown, mean_and_sd, number
 from tvae_core.training.runs import Run
 
 KINDS = ("trained", "untrained")
 
 
 def by_data(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """The first seed of each experiment, MNIST and dSprites apart."""
+    """Return the first seed of each experiment, MNIST and dSprites apart."""
     first = [own[0] for own in groups(runs).values()]
     apart = {name: [r for r in first if r.exp.dataset == name] for name in ("MNIST", "dSprites")}
     return {name: own for name, own in apart.items() if own}
 
 
 MARGIN = "roll_margin_at_draws"  # the measure that decides
-ARROWS = {"up": " ↑", "down": " ↓", "": ""}
-
-
-def column(key: str) -> Column:
-    """Return the column of a measure (catalog.MEASURES), or of one of its factors, `key/factor`."""
-    name, _, factor = key.partition("/")
-    measure = MEASURES[name]
-    heading = f"{measure.heading} {factor}".strip() + ARROWS[measure.better]
-    return Column(key, heading, measure.unit, measure.decimals)
-
-
-def columns(*keys: str) -> tuple[Column, ...]:
-    """Return the columns of these measures."""
-    return tuple(map(column, keys))
 
 
 def _by_factor(key: str, factors: Sequence[str]) -> list[str]:
@@ -44,8 +32,8 @@ def _by_factor(key: str, factors: Sequence[str]) -> list[str]:
 
 _ROLLS = ("roll_held_out_at_draws", "roll_still_at_draws", "roll_backwards_at_draws", "seen_mean")
 _BOUNDS = ("reconstruction_at_draws", "elbo", "iwae_sequence", "kl_z", "kl_u", "e_eq", "e_eq_share")
-TABLE_1 = columns(*_by_factor(MARGIN, mnist.FACTORS), *_ROLLS, *_BOUNDS)
-TABLE_2 = columns(
+TABLE_1 = (*_by_factor(MARGIN, mnist.FACTORS), *_ROLLS, *_BOUNDS)
+TABLE_2 = (
     *_by_factor(MARGIN, dsprites.FACTORS),
     "iou_roll_held_out_at_draws",
     *_ROLLS,
@@ -53,7 +41,7 @@ TABLE_2 = columns(
     *_by_factor("capcorr_first", dsprites.FACTORS),
     "capcorr_nearest/scale",
 )
-LIKELIHOODS = columns("roll_held_out", "roll_still", "roll_backwards", "seen_mean", "reconstruction", "elbo")
+LIKELIHOODS = ("roll_held_out", "roll_still", "roll_backwards", "seen_mean", "reconstruction", "elbo")
 NOTE = (
     "The roll margin is the best control minus the roll, over the same held-out frames for all models. The "
     "controls are the same t not rolled, t rolled backwards, and the mean of the sequence's seen frames. "
@@ -69,36 +57,57 @@ def value_of(row: dict, key: str) -> float | int | None:
 
 
 def groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """The runs of each experiment or variant, by its label, in the order in which they first come."""
+    """Return the runs of each experiment or variant, by its label, in the order in which they first come."""
     labels = dict.fromkeys(run.label for run in runs)
     return {label: [run for run in runs if run.label == label] for label in labels}
 
 
-def table_rows(runs: Sequence[Run], columns: Sequence[Column]) -> list[Row]:
-    """For each experiment its trained and its untrained model over all seeds, and chance level last."""
+def table_rows(runs: Sequence[Run], shown: Sequence[str]) -> pd.DataFrame:
+    """Return a table (plotting.tables.FIELDS) of every measure, the shown ones first.
 
-    def row(label: str, of: Sequence[Run], kind: str) -> Row:
-        values = [[value_of(run.results[kind], column.key) for run in of] for column in columns]
-        intervals = [_interval(of, kind, column.key) for column in columns]
-        return Row(label, values, kind != "trained", intervals, "" if kind == "chance" else of[0].label)
-
-    rows = []
+    For each experiment the trained and the untrained model, over all seeds, and chance level last. shown:
+    keys of measures (catalog.MEASURES), or `key/factor` for one of their factors.
+    """
+    known = [k for run in runs for k, value in flat(run.results["trained"]).items() if value is not None]
+    keys = [key for key in dict.fromkeys((*shown, *known)) if key != "n_sequences"]
+    lines = []
     for own in groups(runs).values():
-        rows += [row(own[0].title, own, "trained"), row("untrained", own, "untrained")]
-    return [*rows, row("chance level", groups(runs)[runs[0].label], "chance")]
+        lines += _lines(own[0].title, own, "trained", keys) + _lines("untrained", own, "untrained", keys)
+    lines += _lines("chance level", groups(runs)[runs[0].label], "chance", keys)
+    frame = pd.DataFrame(lines, columns=FIELDS)
+    return frame.assign(shown=frame.measure.isin(shown))
 
 
-def _interval(runs: Sequence[Run], kind: str, key: str) -> Interval | None:
-    """None for `chance`, which is known, and for a measure that is not defined for every run."""
-    if kind == "chance" or any(value_of(run.results[kind], key) is None for run in runs):
-        return None
-    measure, _, factor = key.partition("/")
-    index = list(runs[0].results[kind][measure]).index(factor) if factor else None
-    return interval_of(measure, index, [run.per_sequence(kind) for run in runs])
+def _lines(name: str, runs: Sequence[Run], kind: str, keys: Iterable[str]) -> list[dict[str, object]]:
+    """The cells of one row of a table."""
+    rows, by_sequence = [flat(run.results[kind]) for run in runs], None
+    row = {"row": name, "experiment": "" if kind == "chance" else runs[0].label, "control": kind != "trained"}
+    lines = []
+    for key in keys:
+        name, _, factor = key.partition("/")
+        values = [row.get(key) for row in rows]
+        line = row | heading(key, runs[0].exp.n_is_samples)
+        line |= dict(zip(("mean", "sd"), mean_and_sd(values), strict=True))
+        line["seeds"] = len(values) - values.count(None)
+        if kind != "chance" and None not in values:  # chance is known
+            by_sequence = by_sequence or [run.per_sequence(kind) for run in runs]
+            index = list(runs[0].results[kind][name]).index(factor) if factor else None
+            line["low"], line["high"] = interval_of(name, index, by_sequence) or (None, None)
+        lines.append(line)
+    return lines
+
+
+def heading(key: str, draws: int) -> dict[str, object]:
+    """Return how people see a measure (catalog.MEASURES), or one of its factors, `key/factor`."""
+    name, _, factor = key.partition("/")
+    measure = MEASURES[name]
+    arrow = {"up": " ↑", "down": " ↓", "": ""}[measure.better]
+    words = measure.heading.format(factor=factor).replace("IWAE-n", f"IWAE-{draws}") + arrow
+    return {"measure": key, "heading": words, "unit": measure.unit, "decimals": measure.decimals}
 
 
 def average(runs: Sequence[Run], kind: str, key: str) -> float | None:
-    """A measure's mean over seeds; `kind` is trained, untrained or chance."""
+    """Return a measure's mean over seeds: of `key` or `key/factor`, trained, untrained or at chance."""
     return mean_and_sd([value_of(run.results[kind], key) for run in runs])[0]
 
 
@@ -159,9 +168,9 @@ def what_table_shows(runs: Sequence[Run]) -> str:
     )
 
 
-def write_table(folder: Path, name: str, columns: Sequence[Column], rows: Sequence[Row], shows: str) -> str:
-    """Write folder/name.md and .csv, and return the table as Markdown."""
-    text = f"{markdown(columns, rows)}\n{shows}\n"
+def write_table(folder: Path, name: str, frame: pd.DataFrame, caption: str) -> str:
+    """Write folder/name.md (the shown measures) and .csv (all of them), and return the table as Markdown."""
+    text = f"{markdown(frame)}\n{caption}\n"
     write_atomically(folder / f"{name}.md", text)
-    write_atomically(folder / f"{name}.csv", comma_separated(columns, rows))
+    write_atomically(folder / f"{name}.csv", comma_separated(frame))
     return text

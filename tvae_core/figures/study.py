@@ -4,13 +4,14 @@ import re
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from tvae_core.figures.comparison import average, columns, groups, margin_of, table_rows
+import pandas as pd
+
+from tvae_core.figures.comparison import average, groups, margin_of, table_rows
 from tvae_core.plotting.charts import Curve, Panel
-from tvae_core.plotting.tables import Row
 from tvae_core.training.runs import Run
 
 FRAME = "nats/frame"
-STUDY = columns("elbo", "nll", "reconstruction", "roll_held_out", "kl_z", "kl_u", "iwae_sequence")
+STUDY = ("elbo", "nll", "reconstruction", "roll_held_out", "kl_z", "kl_u", "iwae_sequence")
 PRICE = {"kl_floor", "kl_hold", "kl_ramp"}
 LENGTH = {"max_steps", "max_epochs"}
 MARGINS = ("mean margin", "worst margin")  # over the factors
@@ -109,11 +110,12 @@ def _curve(run: Run, key: str, look: int) -> Curve:
     return Curve(changed_options(run), look, x, y)
 
 
-def study_rows(runs: Sequence[Run]) -> list[Row]:
+def study_rows(runs: Sequence[Run]) -> pd.DataFrame:
     """Return the measures of each variant on the test split (of one kind of data), chance level last."""
     variants = {run.label: changed_options(run) for run in runs}
-    kept = [row for row in table_rows(runs, STUDY) if row.label != "untrained"]
-    return [row._replace(label=variants.get(row.experiment, row.label)) for row in kept]
+    frame = table_rows(runs, STUDY)
+    frame = frame[frame.row != "untrained"]
+    return frame.assign(row=frame.experiment.map(variants).fillna(frame.row))
 
 
 def part_rows(runs: Sequence[Run]) -> list[Mapping[str, object]]:

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Sequence
 
+import pandas as pd
+
 from tvae_core.config import Experiment
-from tvae_core.figures.comparison import average, columns, groups, table_rows, value_of
+from tvae_core.figures.comparison import average, table_rows, value_of
 from tvae_core.plotting.charts import Curve, Panel
-from tvae_core.plotting.tables import Row, mean_and_sd
+from tvae_core.plotting.tables import mean_and_sd
 from tvae_core.training.runs import Run
 
-TABLE_5 = columns(
-    "roll_held_out", "roll_still", "reconstruction", "elbo", "iwae_sequence", "e_eq", "e_eq_share"
-)
+TABLE_5 = ("roll_held_out", "roll_still", "reconstruction", "elbo", "iwae_sequence", "e_eq", "e_eq_share")
 NATS = {  # what is drawn in nats a frame, less is better
     "roll_held_out": "roll into held-out frames",
     "roll_still": "the same, not rolled",
@@ -43,13 +43,13 @@ def sizes(exp: Experiment) -> str:
     return f"K = {units_shared(exp)}, L = {words}"
 
 
-def sweep_rows(runs: Sequence[Run]) -> list[Row]:
+def sweep_rows(runs: Sequence[Run]) -> pd.DataFrame:
     """Return the rows of Table 5: first growing K, then growing L; each with its untrained control."""
     ordered = [run for size in (units_shared, frames_shared) for own in sweep(runs, size) for run in own]
     ordered = list(dict.fromkeys(ordered))
-    names = [sizes(own[0].exp) for own in groups(ordered).values()]
-    rows = table_rows(ordered, TABLE_5)
-    return [row if row.control else row._replace(label=names[i // 2]) for i, row in enumerate(rows)]
+    names = {run.label: sizes(run.exp) for run in ordered}
+    frame = table_rows(ordered, TABLE_5)
+    return frame.assign(row=frame.row.where(frame.control, frame.experiment.map(names)))
 
 
 def sweep_panels(runs: Sequence[Run]) -> list[Panel]:

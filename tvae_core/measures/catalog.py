@@ -31,7 +31,7 @@ def _variants(base: Measure) -> list[Measure]:
 DRAWS = "_at_draws"  # ends the keys of what is decoded from posterior draws, not from E[z] and E[u²]
 
 _DECODED = (
-    Measure("roll_margin", "roll margin", NATS, 1, "up", by_factor=True),
+    Measure("roll_margin", "roll margin {factor}", NATS, 1, "up", by_factor=True),
     Measure("roll_held_out", "roll, held out", NATS, 1, "down"),
     Measure("roll_seen", "roll, seen", NATS, 1, "down"),
     Measure("reconstruction", "reconstruction", NATS, 1, "down"),
@@ -54,10 +54,10 @@ _ROWS = (
     Measure("e_eq_chance", "E_eq, partners of another sequence", "L1", 0),
     Measure("e_eq_share", "E_eq / its chance", "", 2, "down"),
     Measure("e_eq_centred", "E_eq, centred", "L1", 0, "down"),
-    Measure("capcorr_first", "CapCorr", "first Ω", 2, "up", by_factor=True),
-    Measure("capcorr_nearest", "CapCorr", "nearest Ω", 2, "up", by_factor=True),
+    Measure("capcorr_first", "CapCorr {factor}", "first Ω", 2, "up", by_factor=True),
+    Measure("capcorr_nearest", "CapCorr {factor}", "nearest Ω", 2, "up", by_factor=True),
 )
-# An n in a heading stands for the number of draws, n_is_samples.
+# IWAE-n stands for the number of draws, n_is_samples, and {factor} for the factor of a value.
 MEASURES = {measure.key: measure for measure in _ROWS}
 
 # Each roll margin compares a measure of rolls with these controls.

@@ -59,7 +59,7 @@ def bootstrap(statistic: Statistic, seeds: Sequence[Values]) -> Interval | None:
     return None if np.isnan(ends).any() else (float(ends[0]), float(ends[1]))
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _shares(n: int) -> Float[np.ndarray, "R n"]:
     """How large a share each of n sequences has of each resample."""
     drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), RESAMPLES)

@@ -1,13 +1,12 @@
-"""A table of measures: rows in; text, a file for spreadsheets, or a figure out."""
+"""A table of measures: a data frame in; text, a file for spreadsheets, or a figure out."""
 
-import csv
-import io
 import itertools
 import statistics
 import textwrap
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
+import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -16,126 +15,111 @@ from tvae_core.plotting.style import INK, MUTED, RULE, SMALL, WIDTH, blank, styl
 UNDEFINED = "–"
 LABELS, APART, LINE = 1.08, 0.22, 0.115  # inches that row names, the gap between parts and a line take
 
-
-class Column(NamedTuple):
-    """One measure."""
-
-    key: str  # its name in a file
-    heading: str
-    unit: str
-    decimals: int
-
-
-class Row(NamedTuple):
-    """One model, or something to compare it with: for each column one value a seed, None if undefined."""
-
-    label: str
-    values: Sequence[Sequence[float | None]]
-    control: bool = False  # nothing was trained: a floor, not a result
-    intervals: Sequence[tuple[float, float] | None] = ()  # for each column, None where there is none
-    experiment: str = ""  # whose model it is
+# The columns of a frame, which has a line for each cell of the table, row by row. `row` is the name of a
+# model or of a control, `experiment` whose model it is, and `control` whether nothing was trained; `measure`
+# is a key, and `heading`, `unit` and `decimals` are how people see it; `shown` says whether text and figure
+# have the measure, which the file always has. `mean` and `sd` are over `seeds`; `low` and `high` are the ends
+# of the bootstrap interval. What is not defined is nan.
+FIELDS = ("row", "experiment", "control", "measure", "heading", "unit", "decimals", "shown")
+FIELDS += ("mean", "sd", "seeds", "low", "high")
 
 
 def mean_and_sd(values: Sequence[float | None]) -> tuple[float | None, float | None]:
-    """Mean over the defined values, and their standard deviation (of a sample) if there are several."""
+    """Return the mean of the defined values, and their (sample) standard deviation if there are several."""
     known = [value for value in values if value is not None]
     mean = statistics.fmean(known) if known else None
     return mean, statistics.stdev(known) if len(known) > 1 else None
 
 
-def cell(values: Sequence[float | None], decimals: int, interval: tuple[float, float] | None = None) -> str:
-    """`1,234.5 ± 0.6 [1,233.0; 1,236.1]`: mean, standard deviation over several seeds, interval.
-
-    Only what there is of them, and an en dash where nothing is defined.
-    """
-    mean, sd = mean_and_sd(values)
-    if mean is None:
-        return UNDEFINED
-    text = number(mean, decimals)
-    text += "" if sd is None else f" ± {number(sd, decimals)}"
-    return text if interval is None else f"{text} [{'; '.join(number(end, decimals) for end in interval)}]"
-
-
 def number(value: float, decimals: int) -> str:
-    """`−1,234.5`: with a real minus sign, and none before 0."""
+    """Return `−1,234.5`: with a real minus sign, and none before 0."""
     return f"{value:z,.{decimals}f}".replace("-", "−")
 
 
-def cells(columns: Sequence[Column], row: Row) -> list[str]:
-    """What `cell` says in each column of a row."""
-    intervals = row.intervals or [None] * len(columns)
-    parts = zip(columns, row.values, intervals, strict=True)
-    return [cell(values, column.decimals, interval) for column, values, interval in parts]
+def cell(mean: float | None, sd: float | None, low: float | None, high: float | None, decimals: int) -> str:
+    """Return `1,234.5 ± 0.6 [1,233.0; 1,236.1]`: mean, standard deviation over several seeds, interval.
 
-
-def markdown(columns: Sequence[Column], rows: Sequence[Row]) -> str:
-    """The table as GitHub and notebooks show it; controls in italics."""
-    names = [f"{c.heading} [{c.unit}]" for c in columns]
-    lines = [["", *names]]
-    lines.append(["---", *["---:"] * len(columns)])
-    for row in rows:
-        lines.append([f"*{row.label}*" if row.control else row.label, *cells(columns, row)])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-FIELDS = ("row", "experiment", "control", "measure", "heading", "unit", "decimals")
-FIELDS += ("mean", "sd", "seeds", "low", "high")
-
-
-def comma_separated(columns: Sequence[Column], rows: Sequence[Row]) -> str:
-    """The table for a program or a spreadsheet, unrounded: a line for each cell, with the names in FIELDS.
-
-    `sd` over `seeds`; `low` and `high` are the ends of the interval; empty where there is none.
+    What is undefined is left out; an en dash stands for an undefined mean.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(FIELDS)
-    for row in rows:
-        intervals = row.intervals or [None] * len(columns)
-        for column, values, interval in zip(columns, row.values, intervals, strict=True):
-            of = [row.label, row.experiment, int(row.control), column.key, column.heading, column.unit]
-            seeds = sum(value is not None for value in values)
-            writer.writerow([*of, column.decimals, *mean_and_sd(values), seeds, *(interval or (None, None))])
-    return text.getvalue()
+    if pd.isna(mean):
+        return UNDEFINED
+    text = number(mean, decimals) + ("" if pd.isna(sd) else f" ± {number(sd, decimals)}")
+    return text if pd.isna(low) else f"{text} [{number(low, decimals)}; {number(high, decimals)}]"
 
 
-def _wrapped(column: Column) -> list[str]:
-    """The lines of a column's heading."""
-    return textwrap.wrap(column.heading, 11, break_long_words=False)
+def cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the shown cells as text: a line for each row, in their order, and a column for each measure."""
+    shown = frame[frame.shown]
+    keys = shown.measure.unique()
+    text = [cell(*part) for part in shown[["mean", "sd", "low", "high", "decimals"]].itertuples(index=False)]
+    return pd.DataFrame(np.reshape(text, (-1, len(keys))), columns=keys)
 
 
-def _width(column: Column, cells: Sequence[str]) -> float:
-    """Inches that a column takes: a letter of the small size is about 0.054 wide."""
-    lines = "\n".join([*_wrapped(column), column.unit, *cells]).split("\n")
-    return 0.054 * max(map(len, lines)) + 0.09
+def heads(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return one line for each shown measure, as the first row of the table has it."""
+    return frame[frame.shown].drop_duplicates("measure")
 
 
-def _stacked(columns: Sequence[Column], row: Row) -> list[str]:
-    """Mean, and below it the deviation over several seeds, or else the interval of what was trained."""
-    drawn = row._replace(intervals=()) if row.control or any(len(v) > 1 for v in row.values) else row
-    return [text.replace(" ± ", "\n± ").replace(" [", "\n[") for text in cells(columns, drawn)]
+def labels(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return one line for each row of the table, as the first measure has it."""
+    return frame[frame.measure == frame.measure.iloc[0]]
 
 
-def draw(columns: Sequence[Column], rows: Sequence[Row]) -> Figure:
-    """Draw the table: below the mean the deviation over seeds, or of one seed the interval; controls in grey.
+def markdown(frame: pd.DataFrame) -> str:
+    """Return the shown measures as GitHub and notebooks show them; controls in italics."""
+    text = cells(frame)
+    text.columns = [f"{m.heading} [{m.unit}]" if m.unit else m.heading for m in heads(frame).itertuples()]
+    text.index = [f"*{line.row}*" if line.control else line.row for line in labels(frame).itertuples()]
+    aligned = ["left", *["right"] * text.shape[1]]
+    return text.to_markdown(disable_numparse=True, colalign=aligned) + "\n"
 
-    No wider than a page: columns that do not fit stand below, with the rows named again. The files have
-    the intervals that are left out.
+
+def comma_separated(frame: pd.DataFrame) -> str:
+    """Return every measure, unrounded, for a program or a spreadsheet: a line for each cell, with FIELDS."""
+    flags = {"control": frame.control.astype(int), "shown": frame.shown.astype(int)}
+    return frame.assign(**flags).to_csv(columns=FIELDS, index=False, lineterminator="\n")
+
+
+def draw(frame: pd.DataFrame) -> Figure:
+    """Draw the shown measures: below the mean the deviation over seeds, or of one seed the interval.
+
+    No wider than a page: columns that do not fit stand below, with the rows named again. Controls stand in
+    grey, without intervals; the file has all of them.
     """
-    texts = [_stacked(columns, row) for row in rows]
-    widths = [_width(column, below) for column, below in zip(columns, zip(*texts, strict=True), strict=True)]
+    single = ~frame.control & (frame.seeds.max() < 2)
+    text = cells(frame.assign(low=frame.low.where(single), high=frame.high.where(single)))
+    text = text.map(lambda words: words.replace(" ± ", "\n± ").replace(" [", "\n["))
+    heading = [(_wrapped(line.heading), line.unit) for line in heads(frame).itertuples()]
+    widths = [_width([*head, *text.iloc[:, i]]) for i, head in enumerate(heading)]
     parts = _broken(widths, WIDTH - LABELS - 0.02)
-    heights = [0.08 + LINE * max(text.count("\n") + 1 for text in line) for line in texts]
-    head = 0.27 + LINE * max(len(_wrapped(column)) for column in columns)
-    width, height = LABELS + 0.02 + max(sum(widths[part]) for part in parts), head + sum(heights) + 0.04
+    heights = [0.08 + LINE * _lines(line) for line in text.to_numpy()]
+    tops = [0.27 + LINE * _lines(words for words, _ in heading[part]) for part in parts]  # of the rows
+    width = LABELS + 0.02 + max(sum(widths[part]) for part in parts)
     with style():
-        figure = blank(width, height * len(parts) + APART * (len(parts) - 1))
+        figure = blank(width, sum(tops) + len(parts) * (sum(heights) + 0.04 + APART) - APART)
         axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(figure.get_figheight(), 0))
         axes.set_axis_off()
-        for i, part in enumerate(parts):
-            of = [line[part] for line in texts]
-            _draw_part(axes, i * (height + APART), head, columns[part], widths[part], heights, rows, of)
+        y = 0.0
+        for part, top in zip(parts, tops, strict=True):
+            rights = [LABELS + end for end in itertools.accumulate(widths[part])]
+            _draw_head(axes, y, y + top, heading[part], rights)
+            _draw_rows(axes, y + top, heights, labels(frame), text.iloc[:, part], rights)
+            y += top + sum(heights) + 0.04 + APART
     return figure
+
+
+def _lines(texts: Iterable[str]) -> int:
+    return max(text.count("\n") + 1 for text in texts)
+
+
+def _wrapped(heading: str) -> str:
+    words = heading.replace(" ↑", "\N{NO-BREAK SPACE}↑").replace(" ↓", "\N{NO-BREAK SPACE}↓")
+    return "\n".join(textwrap.wrap(words, 12, break_long_words=False))
+
+
+def _width(texts: Sequence[str]) -> float:
+    """Inches that a column takes: a letter of the small size is about 0.054 wide."""
+    return 0.054 * max(map(len, "\n".join(texts).split("\n"))) + 0.09
 
 
 def _broken(widths: Sequence[float], most: float) -> list[slice]:
@@ -148,32 +132,40 @@ def _broken(widths: Sequence[float], most: float) -> list[slice]:
     return parts
 
 
-def _draw_part(
-    axes: Axes,
-    top: float,
-    head: float,
-    columns: Sequence[Column],
-    widths: Sequence[float],
-    heights: Sequence[float],
-    rows: Sequence[Row],
-    texts: Sequence[Sequence[str]],
+def _draw_head(
+    axes: Axes, top: float, bottom: float, heading: Sequence[tuple[str, str]], rights: Sequence[float]
 ) -> None:
-    rights = [LABELS + end for end in itertools.accumulate(widths)]
-    for y, weight in ((0.01, 1.2), (head, 0.8), (head + sum(heights) + 0.02, 1.2)):
-        axes.plot((0, rights[-1] + 0.02), (top + y, top + y), color=INK, lw=weight)
-    for column, right in zip(columns, rights, strict=True):
+    _rule(axes, top + 0.01, rights, INK, 1.2)
+    for (words, unit), right in zip(heading, rights, strict=True):
         # on baselines, or a letter below the line would lift its whole cell
-        _put(axes, right, top + head - 0.21, "\n".join(_wrapped(column)), INK, va="baseline")
-        _put(axes, right, top + head - 0.075, column.unit, MUTED, va="baseline")
-    y = top + head
-    for j, (row, line, height) in enumerate(zip(rows, texts, heights, strict=True)):
-        colour, belongs = MUTED if row.control else INK, row.control and j and not rows[j - 1].control
-        _put(axes, 0.14 if belongs else 0.04, y + height / 2, row.label, colour, ha="left")
-        for right, text in zip(rights, line, strict=True):
-            _put(axes, right, y + height / 2, text, colour)
-        if j and not belongs:
-            axes.plot((0, rights[-1] + 0.02), (y, y), color=RULE, lw=0.5)
+        _put(axes, right, bottom - 0.21, words, INK, va="baseline")
+        _put(axes, right, bottom - 0.075, unit, MUTED, va="baseline")
+    _rule(axes, bottom, rights, INK, 0.8)
+
+
+def _draw_rows(
+    axes: Axes,
+    y: float,
+    heights: Sequence[float],
+    rows: pd.DataFrame,
+    text: pd.DataFrame,
+    rights: Sequence[float],
+) -> None:
+    trained = True  # the row above
+    for i, (row, line, height) in enumerate(zip(rows.itertuples(), text.to_numpy(), heights, strict=True)):
+        belongs = row.control and trained and i > 0
+        colour, trained = MUTED if row.control else INK, not row.control
+        _put(axes, 0.14 if belongs else 0.04, y + height / 2, row.row, colour, ha="left")
+        for right, words in zip(rights, line, strict=True):
+            _put(axes, right, y + height / 2, words, colour)
+        if i and not belongs:
+            _rule(axes, y, rights, RULE, 0.5)
         y += height
+    _rule(axes, y + 0.02, rights, INK, 1.2)
+
+
+def _rule(axes: Axes, y: float, rights: Sequence[float], colour: str, weight: float) -> None:
+    axes.plot((0, rights[-1] + 0.02), (y, y), color=colour, lw=weight)
 
 
 def _put(axes: Axes, x: float, y: float, text: str, colour: str, **options) -> None:

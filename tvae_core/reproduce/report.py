@@ -128,9 +128,9 @@ def _words(path: Path) -> dict[str, str]:
 
 
 def read_table(path: Path) -> dict[str, object]:
-    """Return a table's cells, one a line as in its file, with the caption that lies beside it."""
-    cells = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
-    return {"cells": cells, "caption": _words(path)["caption"]}
+    """Return a table's shown cells, one a line as in its file, with the caption that lies beside it."""
+    cells = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
+    return {"cells": [cell for cell in cells if cell.get("shown") != "0"], "caption": _words(path)["caption"]}
 
 
 def read_picture(path: Path) -> dict[str, object]:
