@@ -139,6 +139,19 @@ def test_traversal_decodes_the_rolls_of_the_anchor(exp):
     assert not torch.allclose(traversal[:, anchor], traversal[:, anchor + 1])
 
 
+@pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)], ids=str)
+def test_the_torus_is_rolled_in_both_directions(axes):
+    exp = EXPERIMENTS["tvae_2d_mnist"]
+    model, t = exp.build_model(), torch.randn(2, 1, 1, 324, generator=seeded())
+    square = t.view(2, 18, 18)
+    with torch.inference_mode():
+        rolled, traversal = model.rolls(t, 0, axes, n=18), model.traverse(t, 0, axes, n=18)
+    assert traversal.shape == (2, 18, 1, 28, 28)
+    for shift in range(18):
+        wanted = square.roll([shift] * len(axes), [1 + axis for axis in axes])
+        assert torch.equal(rolled[:, shift, 0].view(2, 18, 18), wanted)
+
+
 @pytest.mark.parametrize("name", ["tvae_Lpartial_mnist", "bubbles_dsprites", "tvae_2d_mnist"])
 def test_samples_from_the_prior_are_grouped_over_all_frames(name):
     exp = EXPERIMENTS[name]

@@ -1,4 +1,4 @@
-"""The topographic variable: W as a buffer, mu as a parameter, (z, u) → t."""
+"""The topographic variable t, made of z and of the energy of u in a neighbourhood."""
 
 import math
 from collections.abc import Sequence
@@ -7,19 +7,26 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from tvae_core.model.losses import at_least_float32
+from tvae_core.model.losses import Latents, SomeLatents, at_least_float32
 from tvae_core.model.torus import Offset, neighbourhood, neighbours
+
+Frames = Int[Tensor, " n"] | None  # positions of some frames, or None: all S
 
 
 class Grouper(nn.Module):
-    """t = (z + mu) / Σ_a sqrt(W_a u² + eps), with one matrix W for each axis of the capsule.
+    """t = (z + mu) / Σ_a sqrt(W_a u² + eps), with one matrix W_a for each axis a of the capsule.
 
-    A capsule of one dimension has one W and this is t = (z + mu) / sqrt(W u² + eps) (paper, Eq. 9, with
-    mu from its appendix); capsules of several dimensions sum over their axes, as the official code does.
-    u² is seen as (frames, *capsule), the lattice, and W is the same for every capsule.
+    A capsule of one dimension has one W, and this is t = (z + mu) / sqrt(W u² + eps) (paper, Eq. 9, with mu
+    from its appendix); capsules of several dimensions sum over their axes, as the official code does. u² is
+    seen on the lattice (frames, *capsule), and W is the same for every capsule. mu is one trainable scalar.
 
-    A trainable W has one weight an offset, shared by all sites (so it stays circulant), and enters
-    squared (so it stays non-negative); it starts at the fixed W.
+    A trainable W has one weight an offset, shared by all sites, so it stays circulant. The weights enter
+    squared, so it stays non-negative. It starts as the fixed W.
+
+    >>> grouper = Grouper((3, 4), [[(0, 0), (1, 1)]])  # S = 3 frames, D = 4 units: u² here and one roll ahead
+    >>> z, u = torch.zeros(2, 3, 5, 4), torch.ones(2, 3, 5, 4)  # (B, S, C, D)
+    >>> grouper(z, u).shape, grouper.energy(u).unique()
+    (torch.Size([2, 3, 5, 4]), tensor([2.]))
     """
 
     def __init__(
@@ -48,15 +55,13 @@ class Grouper(nn.Module):
 
     @property
     def matrices(self) -> Float[Tensor, "A N N"]:
-        """W, one non-negative matrix for each axis of the capsule, N = S·D sites."""
+        """W, one non-negative matrix for each of the A axes of the capsule, N = S·D sites."""
         if not self.trainable:
             return self.fixed
         weights = self.weights.square().unsqueeze(1) * self.inside
         return torch.stack([neighbourhood(s, w) for s, w in zip(self.sites, weights, strict=True)])
 
-    def energy(
-        self, u: Float[Tensor, "B S C D"], frames: Int[Tensor, " n"] | None = None
-    ) -> Float[Tensor, "A B n C D"]:
+    def energy(self, u: Latents, frames: Frames = None) -> Float[Tensor, "A B n C D"]:
         """Return v = W u², the energy of u in each unit's neighbourhood, for each axis of the capsule.
 
         frames: those for which v is wanted (None: all S); it sums over u² of all frames nevertheless.
@@ -73,12 +78,7 @@ class Grouper(nn.Module):
             v = energy @ w.mT.to(energy.dtype)
         return v.view(len(w), b, c, -1, d).transpose(2, 3)
 
-    def forward(
-        self,
-        z: Float[Tensor, "B n C D"],
-        u: Float[Tensor, "B S C D"],
-        frames: Int[Tensor, " n"] | None = None,
-    ) -> Float[Tensor, "B n C D"]:
+    def forward(self, z: SomeLatents, u: Latents, frames: Frames = None) -> SomeLatents:
         """Return t of z and u, each (B, S, C, D), or of some `frames` for which z is given.
 
         Raises ValueError if frames or units do not fit W.
@@ -86,7 +86,7 @@ class Grouper(nn.Module):
         return (z + self.mu) / torch.sqrt(self.energy(u, frames) + self.eps).sum(0)
 
     def seen_frames(self, anchor: int) -> list[int]:
-        """The frames that t of frame `anchor` depends on; all others are held out from it."""
+        """Return the frames that t of frame `anchor` depends on; all others are held out from it."""
         per_frame = self.matrices.detach().unflatten(1, (self.frames, -1)).unflatten(-1, (self.frames, -1))
         touched = per_frame[:, anchor].sum((0, 1, 3)) > 0  # (A, D, S, D) → (S)
         return torch.nonzero(touched).flatten().tolist()

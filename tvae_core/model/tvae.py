@@ -1,15 +1,23 @@
-"""The Topographic VAE: encode, group, decode, and what follows from them."""
+"""The Topographic VAE: encode z and u, group them in t, decode t; and rolls and samples of t."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from tvae_core.model.grouper import Grouper
-from tvae_core.model.losses import LIKELIHOODS, Gaussian, negative_log_likelihood
+from tvae_core.model.grouper import Frames, Grouper
+from tvae_core.model.losses import (
+    LIKELIHOODS,
+    Gaussian,
+    Images,
+    Latents,
+    PerFrame,
+    SomeLatents,
+    negative_log_likelihood,
+)
 from tvae_core.model.networks import Decoder, GaussianEncoder, conv_transpose_init, he_init
 from tvae_core.model.torus import roll_each
 from tvae_core.seeding import generator, normal_like
@@ -20,34 +28,43 @@ Noise = tuple[Float[Tensor, "B _ C D"], ...]
 
 @dataclass(frozen=True)
 class Output:
-    """One pass through the model: latents (B, S, C, D), decoder output like x, loss terms (B, S) in nats.
+    """One posterior draw: latents (B, S, C, D), decoder output like x, loss terms (B, S) in nats.
 
-    Of n chosen frames alone (TVAE.forward): all but u and KL(u), to which every frame belongs.
+    Where TVAE.forward was given n frames, all but u and KL(u) are of these alone.
     """
 
-    z: Float[Tensor, "B n C D"]
-    u: Float[Tensor, "B S C D"] | None
-    t: Float[Tensor, "B n C D"]
+    z: SomeLatents
+    u: Latents | None
+    t: SomeLatents
     logits: Float[Tensor, "B n ch h w"]
     nll: Float[Tensor, "B n"]
     kl_z: Float[Tensor, "B n"]
-    kl_u: Float[Tensor, "B S"]
+    kl_u: PerFrame
 
     @property
-    def probs(self) -> Float[Tensor, "B S ch h w"]:
+    def probs(self) -> Images:
         """The mean of p(x|t): a probability for each pixel."""
         return self.logits.sigmoid()
 
     @property
-    def elbo(self) -> Float[Tensor, "B S"]:
+    def elbo(self) -> PerFrame:
         """The evidence lower bound of every frame, in nats; the loss is minus its mean."""
         return -(self.nll + self.kl_z + self.kl_u)
 
 
 class TVAE(nn.Module):
-    """Two Gaussian encoders, a grouper that couples them in t, and a decoder that sees t alone.
+    """Two Gaussian encoders, a grouper that joins z and u in t, and a decoder that sees t alone.
 
-    Axes: B sequences, S frames, C capsules, D units a capsule. Without grouper there is no u and t = z.
+    Axes: B sequences, S frames, C capsules, D units a capsule. The plain VAE has no grouper and no u: t = z.
+
+    The energies u² carry the information. z all but collapses in training (KL(z) is about 0.4 nats a frame),
+    and an energy is set by the variance of u rather than by its mean.
+
+    >>> from tvae_core import EXPERIMENTS
+    >>> model = EXPERIMENTS["tvae_Lpartial_mnist"].build_model(seed=0)
+    >>> out = model(torch.rand(2, 18, 3, 28, 28))  # x (B, S, channels, height, width) in [0, 1]
+    >>> out.t.shape, out.probs.shape, out.elbo.shape
+    (torch.Size([2, 18, 18, 18]), torch.Size([2, 18, 3, 28, 28]), torch.Size([2, 18]))
     """
 
     def __init__(
@@ -64,9 +81,8 @@ class TVAE(nn.Module):
     ):
         """image_shape: (channels, height, width). Raises ValueError for an unknown likelihood.
 
-        u_mean_init, u_logvar_init: where q(u|x) begins; standardised: the decoder reads t with the mean and
-        spread that it has there taken out (networks.Decoder); he: networks.he_init in place of
-        networks.conv_transpose_init.
+        u_mean_init, u_logvar_init: where q(u|x) begins. standardised: the decoder takes out the mean and
+        spread that t has there (networks.Decoder). he: networks.he_init, not conv_transpose_init.
         """
         super().__init__()
         self.image_shape, self.capsules, self.units = tuple(image_shape), capsules, units
@@ -82,8 +98,7 @@ class TVAE(nn.Module):
             he_init(self)
         else:
             conv_transpose_init(self.decoder)
-        # The official plain VAE has one parameter more than its networks: a mu, for which t = z has no use.
-        # Kept, so that the two have the same number.
+        # The official plain VAE has a mu, for which t = z has no use; kept for the same parameter count.
         self.idle_mu = None if grouper else nn.Parameter(torch.zeros(()))
 
     def _moments_at_start(self, u_mean: float, u_logvar: float) -> tuple[float, float]:
@@ -93,39 +108,34 @@ class TVAE(nn.Module):
             t = self.grouper(z, u_mean + math.exp(u_logvar / 2) * u)
         return t.mean().item(), t.std().item()
 
-    def encode(self, x: Float[Tensor, "B S ch h w"]) -> tuple[Gaussian, Gaussian | None]:
-        """The posteriors q(z|x) and q(u|x), each frame by itself; the latter None for the plain VAE."""
+    def encode(self, x: Images) -> tuple[Gaussian, Gaussian | None]:
+        """Return q(z|x) and q(u|x) of each frame by itself; the latter is None for the plain VAE."""
         return self.encoder_z(x), self.encoder_u(x) if self.encoder_u else None
 
-    def group(
-        self,
-        z: Float[Tensor, "B n C D"],
-        u: Float[Tensor, "B S C D"] | None,
-        frames: Int[Tensor, " n"] | None = None,
-    ) -> Float[Tensor, "B n C D"]:
-        """Return t of z and u (Grouper), or t = z without one."""
+    def group(self, z: SomeLatents, u: Latents | None, frames: Frames = None) -> SomeLatents:
+        """Return t of z and u (Grouper), or t = z without u."""
         return z if u is None else self.grouper(z, u, frames)
 
-    def logits(self, t: Float[Tensor, "B S C D"]) -> Float[Tensor, "B S ch h w"]:
-        """g(t), the decoder's output before the sigmoid."""
+    def logits(self, t: Latents) -> Images:
+        """Return g(t), the decoder's output before the sigmoid."""
         return self.decoder(t)
 
-    def decode(self, t: Float[Tensor, "B S C D"]) -> Float[Tensor, "B S ch h w"]:
-        """t (B, S, C, D) → pixel probabilities (B, S, channels, height, width), frame by frame."""
+    def decode(self, t: Latents) -> Images:
+        """Return the pixel probabilities of t, frame by frame."""
         return self.logits(t).sigmoid()
 
     def forward(
         self,
-        x: Float[Tensor, "B S ch h w"],
+        x: Images,
         generator: torch.Generator | None = None,
         noise: Noise | None = None,
-        frames: Int[Tensor, " n"] | None = None,
+        frames: Frames = None,
     ) -> Output:
-        """One posterior draw: latents, decoder output and the terms of the ELBO (paper, section 4).
+        """Return one posterior draw with the terms of the ELBO (paper, section 4).
 
-        x: (B, S, channels, height, width) in [0, 1]. The draw is made from the generator unless its `noise`
-        is given. Given positions of `frames`, z's encoder and the decoder see these alone, while t of each
-        still sums over u² of all frames: each frame as likely as any other, the terms' means are unbiased.
+        x: values in [0, 1]. The draw takes its noise from the generator unless `noise` is given. Given the
+        positions of some `frames`, z's encoder and the decoder see these alone, while t still sums over u² of
+        all frames; if each frame is as likely as any other, the terms' means are unbiased.
         """
         noise = self.noise(x, generator, frames) if noise is None else noise
         some = x if frames is None else x[:, frames]
@@ -137,55 +147,49 @@ class TVAE(nn.Module):
         nll, kl_z = negative_log_likelihood(logits, some, self.likelihood), q_z.kl()
         return Output(z, u, t, logits, nll, kl_z, q_u.kl() if q_u else torch.zeros_like(kl_z))
 
-    def noise(
-        self,
-        x: Float[Tensor, "B S ch h w"],
-        generator: torch.Generator | None = None,
-        frames: Int[Tensor, " n"] | None = None,
-    ) -> Noise:
+    def noise(self, x: Images, generator: torch.Generator | None = None, frames: Frames = None) -> Noise:
         """Return standard normal noise for one posterior draw: for z, of `frames` alone, then for u."""
         like = x.new_empty(*x.shape[:2], self.capsules, self.units, dtype=self.decoder.last.weight.dtype)
         z = like if frames is None else like[:, : len(frames)].contiguous()
         return tuple(normal_like(shape, generator) for shape in ((z, like) if self.grouper else (z,)))
 
-    def latents(self, x: Float[Tensor, "B S ch h w"]) -> Float[Tensor, "B S C D"]:
-        """t without posterior noise, for figures and rolls: at E[z] and E[u²] = mean² + variance.
+    def latents(self, x: Images) -> Latents:
+        """Return t without posterior noise, for figures and rolls: at E[z] and E[u²] = mean² + variance.
 
-        t listens to the energy of u alone, and a trained posterior says much through the variance of u:
-        with E[u]² in place of E[u²] the energy all but vanishes and t is many times too long for the decoder.
+        t depends on the energy of u alone, and the variance of u carries much of it: at the mean of u the
+        energy all but vanishes, and t is many times too long for the decoder.
         """
         return self.latents_of(*self.encode(x))
 
-    def latents_of(self, q_z: Gaussian, q_u: Gaussian | None) -> Float[Tensor, "B S C D"]:
+    def latents_of(self, q_z: Gaussian, q_u: Gaussian | None) -> Latents:
         """Return t at E[z] and E[u²] of these posteriors (latents)."""
         return self.group(q_z.mean, (q_u.mean.square() + q_u.logvar.exp()).sqrt() if q_u else None)
 
     def rolls(
-        self, t: Float[Tensor, "B S C D"], anchor: int, axes: Sequence[int] = (0,), step: int = 1
-    ) -> Float[Tensor, "B S C D"]:
-        """Roll_{step · (l - anchor)}(t_anchor) for l = 0 … S-1, along each of these axes of the capsule."""
-        shifts = step * (torch.arange(t.shape[1], device=t.device) - anchor).view(-1, 1)
-        capsule = self.grouper.capsule if self.grouper else None
-        rolled = t[:, anchor : anchor + 1].expand_as(t)
+        self, t: Latents, anchor: int, axes: Sequence[int] = (0,), step: int = 1, n: int | None = None
+    ) -> SomeLatents:
+        """Return Roll_{step · (l - anchor)}(t_anchor) for l = 0 … n-1, n = S by default.
+
+        A capsule of several dimensions is rolled along its first axis, or along each of `axes` at once: (0,),
+        (1,) and (0, 1) roll the 2-D torus, whose sequences have one frame, in both directions and diagonally.
+        """
+        n = t.shape[1] if n is None else n
+        shifts = step * (torch.arange(n, device=t.device) - anchor).view(-1, 1)
+        rolled = t[:, anchor : anchor + 1].expand(-1, n, -1, -1)
         for axis in axes:
-            rolled = roll_each(rolled, shifts, axis, capsule)
+            rolled = roll_each(rolled, shifts, axis, self.grouper.capsule if self.grouper else None)
         return rolled
 
     def traverse(
-        self, t: Float[Tensor, "B S C D"], anchor: int, axes: Sequence[int] = (0,), step: int = 1
-    ) -> Float[Tensor, "B S ch h w"]:
-        """Capsule traversal as logits: frame l is g(Roll_{l - anchor}(t_anchor)), for l = 0 … S-1.
-
-        `step` is the roll for each frame. A capsule of several dimensions is rolled along its first axis
-        unless `axes` names others, then along each of them.
-        """
-        return self.logits(self.rolls(t, anchor, axes, step))
+        self, t: Latents, anchor: int, axes: Sequence[int] = (0,), step: int = 1, n: int | None = None
+    ) -> Float[Tensor, "B n ch h w"]:
+        """Return the logits of a capsule traversal: frame l is g(Roll_{step · (l - anchor)}(t_anchor))."""
+        return self.logits(self.rolls(t, anchor, axes, step, n))
 
     def sample(self, sequences: int, frames: int = 1, generator: torch.Generator | None = None) -> Tensor:
-        """Whole sequences from the prior, as probabilities (sequences, S, channels, height, width).
+        """Return whole sequences from the prior as probabilities (sequences, S, channels, height, width).
 
-        z and u are standard normal for all S frames at once and grouped by W: with a grouper S is the
-        length that W couples, whatever `frames` says; without one the frames are independent.
+        With a grouper S is the number of frames that W couples, whatever `frames` says.
         """
         frames = self.grouper.frames if self.grouper else frames
         like = next(self.parameters())
