@@ -257,12 +257,6 @@ def test_a_signal_while_measuring_stops_as_ctrl_c_does(name, tmp_path, monkeypat
     assert trained(tmp_path / "stopped").results == straight.results
 
 
-def test_a_name_stays_in_the_folder_of_runs(tmp_path):
-    exp = tiny().with_options()
-    object.__setattr__(exp, "name", "../evil")
-    assert plan(exp, "cpu", tmp_path, tmp_path).folder.parent == tmp_path
-
-
 def test_the_window_of_a_checkpoint_is_said(tmp_path):
     run = unfinished(tmp_path, steps=1)
     assert run.load_checkpoint()[1]["window"] == [18, 18]

@@ -18,7 +18,7 @@ from tvae_core.config import Experiment
 from tvae_core.data.dsprites import SpriteSequences
 from tvae_core.data.mnist import DigitSequences
 from tvae_core.experiments import EXPERIMENTS, title, write_experiment
-from tvae_core.files import DATA, RUNS, file_name
+from tvae_core.files import DATA, RUNS
 from tvae_core.model.tvae import TVAE
 from tvae_core.training.hardware import choose_device, choose_precision
 from tvae_core.training.store import DamagedFile, read_about, read_json, read_tensors, restore, write_tensors
@@ -220,7 +220,7 @@ def plan(exp: Experiment, device: str = "auto", runs: Path | str = RUNS, data: P
     source, key = exp.find_images(data)
     exp = exp.with_options(precision=precision, source=source)
     run = Run(exp, Path(), chosen, data, key)
-    return dataclasses.replace(run, folder=Path(runs).expanduser() / f"{file_name(exp.name)}-{run.identity}")
+    return dataclasses.replace(run, folder=Path(runs).expanduser() / f"{exp.name}-{run.identity}")
 
 
 def stored_runs(folder: Path | str = RUNS) -> list[Run]:
