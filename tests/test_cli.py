@@ -144,7 +144,7 @@ def test_a_run_and_the_same_again(capsys, tmp_path, monkeypatch):
     assert list(tmp_path.glob("[!.]*")) == [folder] and (folder / "results.json").is_file()
     for word in ("E_eq", "roll, held out (nats/frame)", "trained", "untrained", "chance", "5,000 digits"):
         assert word in said.out
-    assert said.out.splitlines()[1].startswith("roll margin, at draws")
+    assert said.out.splitlines()[1].startswith("roll margin rotation, at draws")
     assert re.search(r"nll \d+, KL z .*, KL u .* nats, [1-9][\d,]* frames/s", said.err)  # the bar
     monkeypatch.setattr(Trainer, "train", lambda *_: pytest.fail("trained again"))
     assert main(arguments) == 0

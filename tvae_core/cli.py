@@ -14,7 +14,7 @@ from tvae_core.config import SCALES, Experiment, default_scale
 from tvae_core.experiments import EXPERIMENTS, read_experiment
 from tvae_core.explorer.export import FORMATS, animate, export
 from tvae_core.files import DATA, RUNS, write_json
-from tvae_core.measures.catalog import MEASURES, flat
+from tvae_core.measures.catalog import MEASURES, flat, heading
 from tvae_core.training.hardware import choose_device
 from tvae_core.training.learner import DivergedError
 from tvae_core.training.runs import Run, plan
@@ -101,14 +101,13 @@ def table(run: Run, everything: bool = False) -> str:
     shown = list(MEASURES) if everything else list(SHOWN)
     known = {key for key, value in rows["trained"].items() if everything or value is not None}
     keys = [key for measure in shown for key in rows["trained"] if key in known and _measure(key) == measure]
-    lines = [f"{'':44}" + "".join(f"{name:>12}" for name in rows)]
+    lines = [f"{'':48}" + "".join(f"{name:>12}" for name in rows)]
     for key in keys:
-        measure, factor = MEASURES[_measure(key)], key.partition("/")[2]
-        words = f"{measure.heading.replace('IWAE-n', f'IWAE-{run.exp.n_is_samples}')} {factor}".rstrip()
-        words += f" ({measure.unit})" if measure.unit else ""
+        measure = MEASURES[_measure(key)]
+        words = heading(key, run.exp.n_is_samples) + f" ({measure.unit})" * bool(measure.unit)
         values = [row.get(key) for row in rows.values()]
-        cells = ["–" if value is None else f"{value:,.{measure.decimals}f}" for value in values]
-        lines.append(f"{words:44}" + "".join(f"{cell:>12}" for cell in cells))
+        cells = ["–" if value is None else f"{value:z,.{measure.decimals}f}" for value in values]
+        lines.append(f"{words:48}" + "".join(f"{cell:>12}" for cell in cells))
     return "\n".join(lines)
 
 

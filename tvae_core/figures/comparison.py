@@ -8,7 +8,7 @@ import pandas as pd
 
 from tvae_core.data import dsprites, mnist
 from tvae_core.files import write_atomically
-from tvae_core.measures.catalog import MEASURES, flat
+from tvae_core.measures.catalog import MEASURES, flat, heading
 from tvae_core.measures.intervals import LEVEL, RESAMPLES, interval_of
 from tvae_core.plotting.tables import FIELDS, comma_separated, markdown, mean_and_sd, number
 from tvae_core.training.runs import Run
@@ -78,6 +78,9 @@ def table_rows(runs: Sequence[Run], shown: Sequence[str]) -> pd.DataFrame:
     return frame.assign(shown=frame.measure.isin(shown))
 
 
+_ARROWS = {"up": " ↑", "down": " ↓", "": ""}
+
+
 def _lines(name: str, runs: Sequence[Run], kind: str, keys: Iterable[str]) -> list[dict[str, object]]:
     """The cells of one row of a table."""
     rows, by_sequence = [flat(run.results[kind]) for run in runs], None
@@ -86,7 +89,9 @@ def _lines(name: str, runs: Sequence[Run], kind: str, keys: Iterable[str]) -> li
     for key in keys:
         name, _, factor = key.partition("/")
         values = [row.get(key) for row in rows]
-        line = row | heading(key, runs[0].exp.n_is_samples)
+        measure = MEASURES[name]
+        words = heading(key, runs[0].exp.n_is_samples) + _ARROWS[measure.better]
+        line = row | {"measure": key, "heading": words, "unit": measure.unit, "decimals": measure.decimals}
         line |= dict(zip(("mean", "sd"), mean_and_sd(values), strict=True))
         line["seeds"] = len(values) - values.count(None)
         if kind != "chance" and None not in values:  # chance is known
@@ -95,15 +100,6 @@ def _lines(name: str, runs: Sequence[Run], kind: str, keys: Iterable[str]) -> li
             line["low"], line["high"] = interval_of(name, index, by_sequence) or (None, None)
         lines.append(line)
     return lines
-
-
-def heading(key: str, draws: int) -> dict[str, object]:
-    """Return how people see a measure (catalog.MEASURES), or one of its factors, `key/factor`."""
-    name, _, factor = key.partition("/")
-    measure = MEASURES[name]
-    arrow = {"up": " ↑", "down": " ↓", "": ""}[measure.better]
-    words = measure.heading.format(factor=factor).replace("IWAE-n", f"IWAE-{draws}") + arrow
-    return {"measure": key, "heading": words, "unit": measure.unit, "decimals": measure.decimals}
 
 
 def average(runs: Sequence[Run], kind: str, key: str) -> float | None:

@@ -78,6 +78,12 @@ MARGINS = {
 }
 
 
+def heading(key: str, draws: int) -> str:
+    """Return how people call a measure, or one of its factors, `key/factor`; draws: n of IWAE-n."""
+    name, _, factor = key.partition("/")
+    return MEASURES[name].heading.format(factor=factor).replace("IWAE-n", f"IWAE-{draws}")
+
+
 def flat(row: Mapping[str, object]) -> dict[str, float | int | None]:
     """Return a row with the values of factors under `key/factor`."""
     found: dict[str, float | int | None] = {}
