@@ -109,7 +109,7 @@ class Learner:
         kept = f"the checkpoint of step {self.saved_step} is kept" if self.saved_step else "nothing is kept"
         raise DivergedError(
             f"training of {self.run} diverged at step {step} of {self.total} ({what}; {kept}): "
-            f"try a smaller lr than {self.exp.lr:g}, or a larger eps than {self.exp.eps:g}"
+            f"try a smaller lr than {self.exp.lr:g}"
         )
 
     def save(self, final: bool = False) -> None:
