@@ -68,7 +68,7 @@ def literal_cost(run, model, x, frame, rolled) -> torch.Tensor:
 
 def test_roll_costs_against_one_roll_at_a_time(run):
     model = run.model
-    (batch, _), *_ = first_batches(run.exp, run.exp.seed, 4)
+    (batch, _), *_ = first_batches(run.exp, 4)
     with torch.inference_mode():
         literal = [literal_cost(run, model, batch.x, frame, range(3)) for frame in range(18)]
     assert len(batch.x) == 4
@@ -79,7 +79,7 @@ def test_partial_rolls_against_one_capsule_at_a_time(run):
     model = run.model
     choices = [[], [1], [0, 2], [0, 1, 2]]
     mask = torch.tensor([[c in chosen for c in range(3)] for chosen in choices])
-    (batch, _), *_ = first_batches(run.exp, run.exp.seed, 3)
+    (batch, _), *_ = first_batches(run.exp, 3)
     with torch.inference_mode():
         literal = [
             torch.stack([literal_cost(run, model, batch.x, f, chosen) for f in range(18) if f != 6]).mean()
@@ -236,7 +236,7 @@ def test_a_model_trained_on_uneven_motion_is_measured_on_steady_motion(make_run)
 def test_controls_of_a_roll_against_literal_frames(run):
     (panel,) = control_panels([run], 3)
     curves = {curve.label: curve.y for curve in panel.curves}
-    (batch, _), *_ = first_batches(run.exp, run.exp.seed, 3)
+    (batch, _), *_ = first_batches(run.exp, 3)
     x = batch.x
     with torch.inference_mode():
         t = run.model.latents(x)[:, 6:7]

@@ -46,7 +46,7 @@ def breaks(run: Run, sequences: int = 100) -> list[Breaks]:
     found = []
     for kind, model in both_models(run).items():
         with torch.inference_mode():
-            batches = first_batches(run.exp, run.exp.seed, sequences)
+            batches = first_batches(run.exp, sequences)
             t = torch.cat([F.normalize(model(batch.x, g).t, dim=-1) for batch, g in batches])
         found.append(Breaks(shape(run), kind, (t.roll(1, -1) - t.roll(-1, 1)).abs().mean((0, 2))))
     return found

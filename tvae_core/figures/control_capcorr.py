@@ -30,7 +30,7 @@ def correlation_of_capsules(
 def single_correlations(run: Run, model: TVAE, sequences: int = 500) -> Float[Tensor, "F C"]:
     """Return CapCorr of every capsule for each varying factor, at the posterior draws of the tables."""
     with torch.inference_mode():
-        batches = first_batches(run.exp, run.exp.seed, sequences)
+        batches = first_batches(run.exp, sequences)
         parts = [(model(b.x, g).t, b.factors, b.varied) for b, g in batches]
     t, factors, varied = (torch.cat(part) for part in zip(*parts, strict=True))
     return correlation_of_capsules(t, factors, varied)[: len(run.data.test.varying)]

@@ -27,7 +27,7 @@ def partial_roll_costs(
     """Return the mean cost of all frames but l0 in nats, with some capsules of t_l0 rolled, for K choices."""
     anchor, costs = run.exp.anchor, []
     with torch.inference_mode():
-        for batch, _ in first_batches(run.exp, run.exp.seed, sequences):
+        for batch, _ in first_batches(run.exp, sequences):
             mixed = roll_some(model, model.latents(batch.x), anchor, rolled)  # (K, B, S, C, D)
             x = batch.x.expand(len(rolled), *batch.x.shape).flatten(0, 1)
             each = nats(run.exp, model.logits(mixed.flatten(0, 1)), x)

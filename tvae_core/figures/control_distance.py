@@ -27,7 +27,7 @@ def roll_costs(
     with torch.inference_mode():
         costs = [
             nats(run.exp, model.traverse(model.latents(batch.x), run.exp.anchor, axes, step), batch.x)
-            for batch, _ in first_batches(run.exp, run.exp.seed, sequences)
+            for batch, _ in first_batches(run.exp, sequences)
         ]
     return torch.cat(costs).mean(0)
 
@@ -41,7 +41,7 @@ def seen_mean_costs(run: Run, sequences: int = 100) -> Float[Tensor, " S"]:
     seen = [frame for frame in range(run.exp.n_transforms) if frame not in held_out]
     parts = [
         torch.stack([nats(run.exp, mean.logit(clamp).expand_as(x), x) for clamp in CLAMPS])
-        for x in (batch.x for batch, _ in first_batches(run.exp, run.exp.seed, sequences))
+        for x in (batch.x for batch, _ in first_batches(run.exp, sequences))
         for mean in (x[:, seen].mean(1, keepdim=True),)
     ]
     costs = torch.cat(parts, 1).mean(1)  # (clamps, S)

@@ -46,7 +46,7 @@ def energy_correlations(run: Run, sequences: int = 300) -> list[Correlations]:
     exp, found = run.exp, []
     lattice = exp.capsule_shape if exp.n_transforms == 1 else (exp.n_transforms, exp.cap_dim)
     with torch.inference_mode():
-        batches = list(first_batches(exp, exp.seed, sequences))
+        batches = list(first_batches(exp, sequences))
         outs = {kind: [model(b.x, g) for b, g in batches] for kind, model in both_models(run).items()}
     for name, kind in product("tu" if exp.topography != "none" else "t", outs):
         values = torch.cat([getattr(out, name) for out in outs[kind]]).square()  # (n, S, C, D)

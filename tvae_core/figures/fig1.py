@@ -63,7 +63,7 @@ def agreement(run: Run, model: TVAE, shift: int, sequences: int = 100) -> tuple[
     """
     totals = []
     with torch.inference_mode():
-        for batch, _ in first_batches(run.exp, run.exp.seed, sequences):
+        for batch, _ in first_batches(run.exp, sequences):
             t = model.latents(batch.x)
             ends = t[:, run.exp.anchor], t[:, (run.exp.anchor + shift) % t.shape[1]]
             here, there = (F.normalize(end - end.mean(-1, keepdim=True), dim=-1) for end in ends)

@@ -38,9 +38,9 @@ def test_batches(exp: Experiment, sequences: Sequences) -> Iterator[tuple[Batch,
         yield sequences.batch(chunk, g), g
 
 
-def first_batches(exp: Experiment, seed: int, sequences: int) -> Iterator[tuple[Batch, torch.Generator]]:
+def first_batches(exp: Experiment, sequences: int) -> Iterator[tuple[Batch, torch.Generator]]:
     """Yield at most so many of the test sequences that evaluate measures, in its batches, on the CPU."""
-    test = exp.build_sequences("test", seed)
+    test = exp.build_sequences("test", exp.seed)
     return test_batches(exp.with_options(eval_sequences=min(sequences, measured(exp, test))), test)
 
 

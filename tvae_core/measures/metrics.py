@@ -89,9 +89,7 @@ def omega_rolls(
     track = factors.gather(2, varied.view(-1, 1, 1).expand(-1, factors.shape[1], 1)).squeeze(2)  # (B, S)
     start, zero = track[:, 0], track == 0
     if omega == "first":
-        n = (
-            track.amax(1) + 1
-        )  # a walk that comes to 0 comes from the last value; one that begins there is its own Ω
+        n = factors.amax((0, 1))[varied] + 1
         frame = zero.int().argmax(1)
         m = observed_roll(t[:, 0], t[torch.arange(len(t), device=t.device), frame])
         rolls = -(-m % t.shape[-1]) % n
@@ -126,9 +124,9 @@ def capsule_correlation(
     whatever t is (capsule_correlation_at_chance: 0.17 for 15 values, 0.38 for 5).
 
     t: latents (B, S, C, D). factors: (B, S, F), the index of each factor's value in each frame. varied: (B,),
-    which factor moves. n need not be told: a walk that comes to 0 comes from n - 1, the largest index of its
-    sequence. nan where fewer than two sequences, or only one start or roll, make it undefined. Raises
-    ValueError for another omega.
+    which factor moves. n is one more than the factor's largest index: a walk that comes to 0 comes from
+    n - 1, so no sample with an Ω hides it. nan where fewer than two sequences, or only one start or roll,
+    make it undefined. Raises ValueError for another omega.
     """
     rolls, starts = omega_rolls(t, factors, varied, omega)
     return pearson_per_factor(rolls, starts, varied, factors.shape[2])
