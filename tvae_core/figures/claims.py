@@ -189,9 +189,8 @@ def window_row(found: Groups) -> Row:
     def parts() -> tuple[str, str, str]:
         rolls = _averages(found, names, "roll_held_out")
         control = average(found[names["3"]], "trained", "seen_mean")
-        best = (
-            rolls["3"] if rolls["3"] < control else float("inf")
-        )  # worse than the control it decides nothing
+        # a roll that is worse than its control decides nothing
+        best = rolls["3"] if rolls["3"] < control else float("inf")
         said = verdict({"K": best < rolls["18"], "L": best < rolls["L = 5/36 S"]})
         return _listed(rolls, 0), f"mean of seen frames {number(control, 0)}", said
 
