@@ -1,14 +1,19 @@
-"""The official dSprites archive: finding, downloading and verifying it, and reading a part of it."""
+"""The official dSprites archive, and the file that keeps the images which are used."""
 
+import contextlib
 import hashlib
+import logging
+import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from jaxtyping import UInt8
 
 from tvae_core.data.sources import fetch_once
+from tvae_core.files import atomic
 
 FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 URL = f"https://github.com/google-deepmind/dsprites-dataset/raw/master/{FILE}"
@@ -18,6 +23,10 @@ MD5 = "7da33b31b13a06f4b04a70402ce90c2e"
 
 AXES = {"shape": 3, "scale": 6, "orientation": 40, "x": 32, "y": 32}  # slowest first: 737,280 images
 IMAGE_SIZE = 64
+
+Packed = UInt8[np.ndarray, "images 512"]  # eight pixels to a byte, the leftmost in the highest bit
+
+log = logging.getLogger("tvae_core")
 
 
 def verify(path: Path, md5: str = MD5) -> Path:
@@ -30,44 +39,68 @@ def verify(path: Path, md5: str = MD5) -> Path:
 
 
 def download(folder: Path, url: str = URL, md5: str = MD5) -> None:
-    """Download the archive (27 MB) into the folder, unless it is there.
+    """Download the archive (27 MB) into the folder, unless it is there; OSError if it cannot be had.
 
-    A broken or wrong download leaves nothing behind. Raises OSError if it cannot be had.
+    A broken or wrong download leaves nothing behind.
     """
     from torchvision.datasets.utils import download_url  # takes two seconds, and few processes need it
 
     fetch_once(folder / FILE, lambda into: download_url(url, into, FILE, md5))
 
 
-def read(
-    path: Path, wanted: Mapping[str, range], axes: Mapping[str, int] = AXES
-) -> UInt8[np.ndarray, "images 512"]:
-    """The images with the wanted indices of each factor, eight pixels to a byte, in the archive's order.
+def read(path: Path, wanted: Mapping[str, range], axes: Mapping[str, int] = AXES) -> Packed:
+    """Return the images with the wanted indices of each factor, in the archive's order.
 
-    The 3 GB of images are streamed, 4 MB at a time. Raises ValueError if they aren't bytes of the
-    expected shape, zipfile.BadZipFile if the archive is damaged.
+    The 3 GB of images are streamed, 4 MB at a time. Raises ValueError if they are not bytes of the expected
+    shape, zipfile.BadZipFile if the archive is damaged.
     """
-    inner = [name for name in axes if name in ("x", "y")]
-    outer = [name for name in axes if name not in inner]
-    block = tuple(axes[name] for name in inner)
-    kept = []
+    n, block, kept = np.prod(list(axes.values())), axes["x"] * axes["y"], []
+    inner = np.ix_(wanted["x"], wanted["y"])
+    outer = [name for name in axes if name not in ("x", "y")]
     with zipfile.ZipFile(path) as archive, archive.open("imgs.npy") as images:
-        _check_header(images, int(np.prod(list(axes.values()))))
+        np.lib.format.read_magic(images)  # a header is read by hand, so nothing is ever unpickled
+        header = np.lib.format.read_array_header_1_0(images)
+        if header != ((n, IMAGE_SIZE, IMAGE_SIZE), False, np.uint8):
+            raise ValueError(f"imgs is {header[2]} {header[0]}, not uint8 {(n, IMAGE_SIZE, IMAGE_SIZE)}")
         # To the very end, since that is where the archive's own check sum is compared.
         for indices in np.ndindex(*(axes[name] for name in outer)):
-            data = images.read(int(np.prod(block)) * IMAGE_SIZE**2)
+            data = images.read(block * IMAGE_SIZE**2)
             if all(i in wanted[name] for i, name in zip(indices, outer, strict=True)):
-                pixels = np.frombuffer(data, np.uint8).reshape(*block, IMAGE_SIZE**2)
-                pixels = pixels[np.ix_(*(wanted[name] for name in inner))]
+                pixels = np.frombuffer(data, np.uint8).reshape(axes["x"], axes["y"], -1)[inner]
                 kept.append(np.packbits(pixels.reshape(-1, IMAGE_SIZE**2), axis=1))
     return np.concatenate(kept)
 
 
-def _check_header(images, n: int) -> None:
-    """Read a .npy header without ever unpickling; ValueError unless it announces n images, byte by byte."""
-    version = np.lib.format.read_magic(images)
-    if version != (1, 0):
-        raise ValueError(f"imgs is in version {version} of numpy's format, not (1, 0)")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(images)
-    if fortran or dtype != np.uint8 or shape != (n, IMAGE_SIZE, IMAGE_SIZE):
-        raise ValueError(f"imgs is {dtype} {shape}, not uint8 {(n, IMAGE_SIZE, IMAGE_SIZE)}")
+def _digest(packed: Packed) -> str:
+    return hashlib.sha256(packed.tobytes()).hexdigest()
+
+
+def read_kept(path: Path, n: int) -> Packed | None:
+    """Return the n images that `keep` wrote; None if there is no such file, or if it is damaged (logged)."""
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as opened, np.load(opened) as file:
+            packed, digest = file["packed"], str(file["sha256"])
+        if packed.shape == (n, IMAGE_SIZE**2 // 8) and digest == _digest(packed):
+            return packed
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        log.debug("%s: %s", path, error)
+    log.warning("%s is damaged: it is made anew", path)
+    return None
+
+
+def keep(path: Path, n: int, make: Callable[[], Packed]) -> Packed:
+    """Return n images from a file, which is made if need be; a folder that takes no file is no obstacle."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    writable = os.access(path.parent, os.W_OK)
+    with FileLock(path.with_suffix(".lock")) if writable else contextlib.nullcontext():
+        if (packed := read_kept(path, n)) is None:
+            packed = make()
+            try:
+                with atomic(path) as unfinished:
+                    np.savez(unfinished, packed=packed, sha256=_digest(packed))
+            except OSError as error:
+                log.warning("%s could not be written: %s", path, error)
+    return packed

@@ -1,17 +1,18 @@
 """Where images come from: the official data set, files laid by hand, or what stands in for it offline."""
 
+import contextlib
 import logging
 import os
 import socket
 import tempfile
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from filelock import FileLock
@@ -40,34 +41,30 @@ def offline_sets() -> frozenset[str]:
 
 def any_host_answers(urls: Sequence[str]) -> bool:
     """Return True as soon as a host answers, even with an error page; False after PATIENCE seconds."""
-    found = threading.Event()
+    answers: SimpleQueue[bool] = SimpleQueue()
 
     def ask(url: str) -> None:
         try:
             urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PATIENCE).close()
-            found.set()
+            answers.put(True)
         except urllib.error.HTTPError as error:
-            if error.code < 500:  # a mirror's folder may be forbidden while its files are not
-                found.set()
+            answers.put(error.code < 500)  # a mirror's folder may be forbidden while its files are not
         except OSError as error:
             log.debug("%s does not answer: %s", url, error)
+            answers.put(False)
 
-    # Threads, since a name look-up obeys no timeout; daemons, since one that hangs must not keep us.
-    asked = [threading.Thread(target=ask, args=(url,), daemon=True) for url in urls]
-    for thread in asked:
-        thread.start()
-    deadline = time.monotonic() + PATIENCE
-    while not found.wait(0.02) and time.monotonic() < deadline:
-        if not any(thread.is_alive() for thread in asked):
-            break
-    return found.is_set()
+    for url in urls:  # in threads, since a name look-up obeys no timeout; in daemons, since it may hang
+        threading.Thread(target=ask, args=(url,), daemon=True).start()
+    with contextlib.suppress(Empty):
+        return any(answers.get(timeout=PATIENCE) for _ in urls)
+    return False
 
 
 def fetch_once(target: Path, fetch: Callable[[Path], object]) -> None:
     """Let `fetch` fill a folder of its own and move its file or folder `target.name` into place.
 
-    The first process to ask does so, the others wait; a failed or broken download leaves nothing behind.
-    Raises OSError if it fails.
+    The first process to ask does so, the others wait. A failed download leaves nothing behind and raises
+    OSError.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_name(f"{target.name}.lock")):
@@ -79,30 +76,28 @@ def fetch_once(target: Path, fetch: Callable[[Path], object]) -> None:
             with tempfile.TemporaryDirectory(dir=target.parent, prefix="download-") as unfinished:
                 fetch(Path(unfinished))
                 os.replace(Path(unfinished, target.name), target)
-        except RuntimeError as error:  # torchvision's word for a download that is broken
+        except RuntimeError as error:  # torchvision's word for a broken download
             raise OSError(f"{target.name} could not be downloaded: {error}") from error
         finally:
             socket.setdefaulttimeout(patience)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageSet:
-    """One data set: what it is called, and how it is found and read; the same policy for all.
+    """How one data set is found and read; the policy is the same for all.
 
-    `at_hand` gives the key of the files in a folder, None where there are none, and raises OSError or
-    ValueError for files that cannot be used. `read` reads them, `download` puts them there, `offline` makes
-    what stands in for them.
+    at_hand: the key of the files in a folder, None where there are none; OSError or ValueError for files that
+    cannot be used. read: the images of these files. download: puts them there. offline: the images that stand
+    in for them.
     """
 
     name: str
-    keys: dict[str, str]  # of the official and the offline images; they enter the identity of a run
+    keys: dict[str, str]  # of the official and the offline images; a key enters the identity of a run
     hosts: Callable[[], Sequence[str]]
     at_hand: Callable[[Path], str | None]
     read: Callable[[Path], Any]
     download: Callable[[Path], object]
     offline: Callable[[Path], Any]
-
-    __hash__ = object.__hash__  # a set is itself only; needed for the caches
 
     def source_of(self, key: str) -> str:
         """Return the source of images with this key: `official`, `offline` or `own`."""
@@ -110,28 +105,27 @@ class ImageSet:
 
     @cache  # noqa: B019  (one answer a process: the network may come and go)
     def find(self, source: str, folder: Path) -> tuple[str, str]:
-        """Return the source that `load` reads and the images' key; fetch nothing.
+        """Return the source that `load` reads, and its key; fetch nothing.
 
-        For `auto`: what lies in the folder, else the official set if a host answers and TVAE_OFFLINE does not
-        name it, else the offline one. Raises ValueError for an unknown source, and for `own` what `at_hand`
-        raises.
+        `auto` is what lies in the folder, else the official set if a host answers and may be asked, else the
+        offline one. Raises ValueError for an unknown source, and for `own` OSError or ValueError if the
+        folder holds no files that can be used.
         """
         left_alone = self.name.lower() in offline_sets()
         if check_choice(source, SOURCES, f"{self.name} source") in self.keys:
             return source, self.keys[source]
         try:
             key = self.at_hand(folder)
+            if key is None and source == "own":
+                raise FileNotFoundError(f"there are no files of {self.name} in {folder}")
         except (OSError, ValueError) as error:
             if source == "own":
                 raise
             log.warning("%s in %s cannot be used: %s", self.name, folder, error)
-            return "offline", self.keys["offline"]
-        if key is not None:
-            return self.source_of(key), key
-        if source == "own":
-            raise FileNotFoundError(f"there are no files of {self.name} in {folder}")
-        found = "official" if not left_alone and any_host_answers(self.hosts()) else "offline"
-        return found, self.keys[found]
+            key = self.keys["offline"]
+        if key is None:
+            key = self.keys["offline" if left_alone or not any_host_answers(self.hosts()) else "official"]
+        return self.source_of(key), key
 
     @lru_cache(maxsize=2)  # noqa: B019
     def load(self, source: str, folder: Path) -> Any:
