@@ -9,10 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tvae_core.benchmark.step_time import bench, bench_lines
 from tvae_core.config import SCALES, Experiment, default_scale
 from tvae_core.experiments import EXPERIMENTS, read_experiment
-from tvae_core.explorer.export import FORMATS, animate, export
 from tvae_core.files import DATA, RUNS, write_json
 from tvae_core.measures.catalog import MEASURES, flat, heading
 from tvae_core.training.hardware import choose_device
@@ -56,7 +54,7 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
     add("--runs", type=Path, default=RUNS, metavar="DIR", help="where runs are kept")
     add("--seed", type=_seeds, default=[], metavar="N", help="default: the experiment's own")
     if command == "export":
-        add("--out", type=Path, required=True, metavar="FILE", help=f"ends in {', '.join(FORMATS)}")
+        add("--out", type=Path, required=True, metavar="FILE", help="ends in .html, .gif, .png or .mp4")
         add("--images", default="0", metavar="N", help="places in the test split, one a transformation")
         add("--transformation", default="", metavar="NAME", help="this one alone, of all images")
         add("--capsules", default="all", metavar="N", help="the capsules that roll, for example 0,3-5")
@@ -141,6 +139,8 @@ def run_experiment(arguments: Sequence[str]) -> int:
 
 def run_bench(arguments: Sequence[str]) -> int:
     """Time a training step, print the numbers, and write them if asked to."""
+    from tvae_core.benchmark.step_time import bench, bench_lines  # pandas: not for every command
+
     options = build_parser("bench").parse_args(arguments)
     options.scale = options.scale or "quick"
     exp = read_exp(options)
@@ -153,6 +153,8 @@ def run_bench(arguments: Sequence[str]) -> int:
 
 def run_export(arguments: Sequence[str]) -> int:
     """Write the rolls of a run in the format that the suffix names."""
+    from tvae_core.explorer.export import FORMATS, animate, export  # widgets: not for every command
+
     parser = build_parser("export")
     options = parser.parse_args(arguments)
     if not options.name:

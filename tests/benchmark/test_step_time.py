@@ -46,7 +46,7 @@ def test_the_products_are_those_of_every_layer():
 
 @pytest.fixture
 def brief(monkeypatch):
-    monkeypatch.setattr(bench, "milliseconds", lambda step, *_: (step(), 2.0)[1])
+    monkeypatch.setattr(bench, "milliseconds", lambda work, *_: (work(), 2.0)[1])
 
 
 @pytest.mark.parametrize("seeds", [1, 2])

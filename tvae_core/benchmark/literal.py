@@ -1,7 +1,7 @@
-"""A training step as one would first write it down: what `tvae bench` measures its gain against.
+"""A training step as one would first write it down, which `tvae bench` compares the library's with.
 
-Each frame of each sequence is made by itself, W is a padded convolution, and Adam updates one tensor at a
-time. It computes the same thing as the library; tests/test_bench.py holds the two together.
+Each frame of each sequence is warped by itself, W is a padded convolution, and Adam updates one tensor at a
+time. It computes what the library computes; tests/benchmark holds the two together.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from tvae_core.training.learner import Learner
 
 
 def literal_frame(digit: Float[Tensor, "1 h w"], rotation: int, hue: int, scale: int) -> Tensor:
-    """One red digit turned, scaled and recoloured by torchvision, (3, h, w), by places in the ladders."""
+    """Turn, scale and recolour one red digit with torchvision, (3, h, w), by the indices of its factors."""
     red = torch.cat([digit, torch.zeros_like(digit), torch.zeros_like(digit)])
     turned = vision.affine(
         red, -DEGREES[rotation], [0, 0], SIZES[scale], [0.0, 0.0], InterpolationMode.BILINEAR
@@ -35,7 +35,7 @@ def literal_frame(digit: Float[Tensor, "1 h w"], rotation: int, hue: int, scale:
 def literal_frames(
     sequences: DigitSequences | SpriteSequences, index: Int[Tensor, " B"], batch: Batch
 ) -> Float[Tensor, "B S ch h w"]:
-    """The frames of a batch again, one by one. MNIST: sequences of a single factor, or grey digits."""
+    """Make the frames of a batch again, one by one. MNIST: sequences of a single factor, or grey digits."""
     made = []
     for i, label, factors in zip(index, batch.labels, batch.factors, strict=True):
         for frame in factors:
@@ -49,9 +49,9 @@ def literal_frames(
 
 
 def literal_energy(grouper: Grouper, u: Float[Tensor, "B S C D"]) -> Float[Tensor, "B S C D"]:
-    """v = W u² of a circular neighbourhood of two axes, as a padded 3-D convolution over (C, S, D).
+    """Return v = W u² of a circular neighbourhood of two axes, as a padded 3-D convolution over (C, S, D).
 
-    Those axes are frames and units, or the rows and columns of a torus without time.
+    The axes are frames and units, or the rows and columns of a torus without time.
     """
     s, d = grouper.capsule if grouper.frames == 1 else (grouper.frames, *grouper.capsule)
     # the row of W at the middle site, seen as an image, is the kernel
@@ -64,7 +64,7 @@ def literal_energy(grouper: Grouper, u: Float[Tensor, "B S C D"]) -> Float[Tenso
 
 
 def literal_loss(model: TVAE, x: Float[Tensor, "B S ch h w"], likelihood: str) -> Float[Tensor, ""]:
-    """The negative ELBO, mean over frames, in nats."""
+    """Return the negative ELBO, mean over frames, in nats."""
     q_z, q_u = model.encode(x)
     z, kl = q_z.mean + torch.exp(q_z.logvar / 2) * torch.randn_like(q_z.mean), q_z.kl()
     if q_u:
@@ -75,7 +75,7 @@ def literal_loss(model: TVAE, x: Float[Tensor, "B S ch h w"], likelihood: str) -
 
 
 def literal_step(learner: Learner) -> Callable[[], None]:
-    """A step on the learner's next batch, data included, in float32."""
+    """Return a step on the learner's next batch, data included, in float32."""
     model, sequences, index = learner.model, learner.data.train, learner.members()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, foreach=False)
 

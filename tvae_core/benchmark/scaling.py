@@ -1,4 +1,4 @@
-"""How the cost of a training step grows with the size of everything: measured, and drawn."""
+"""Measure how the cost of a training step grows with batch, frames, capsules, units and K, and draw it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ def cost(
     k: int = 3,
     seconds: float = 0.5,
 ) -> float:
-    """Milliseconds of a float32 step on random MNIST-sized frames, for shifting capsules of L = S/3."""
+    """Return the milliseconds of a float32 step on random frames of MNIST's size, shifting, L = S/3."""
     kernel = max(1, 2 * frames // 3)
     steps = [offsets(kernel, kernel, k // 2)]
     model = TVAE((3, 28, 28), capsules, units, Grouper((frames, units), steps)).to(device)
@@ -51,11 +51,11 @@ def cost(
         (-model(x).elbo.mean()).backward()
         optimizer.step()
 
-    return milliseconds(step, device, seconds)
+    return milliseconds(step, seconds)
 
 
 def scaling(device_name: str = "auto", seconds: float = 0.5) -> dict[str, list[tuple[int, float]]]:
-    """How the cost of a step grows along each of AXES: pairs of size and milliseconds.
+    """Measure the cost of a step along each of AXES: pairs of size and milliseconds.
 
     Batch and frames should cost in proportion once they outweigh the optimizer's traffic, capsules and
     units with up to the square (the layers are s × s with s = C·D), K nothing (W is one matrix whatever
@@ -69,13 +69,13 @@ def scaling(device_name: str = "auto", seconds: float = 0.5) -> dict[str, list[t
 
 
 def exponent(costs: Sequence[tuple[int, float]]) -> float:
-    """The power with which the cost grows over the last doubling or so: 1 is in proportion, 0 not at all."""
+    """Return the power with which the cost grows from the last size but one to the last."""
     (small, before), (large, after) = costs[-2:]
     return math.log(after / before) / math.log(large / small)
 
 
 def scaling_panels(costs: Costs) -> list[Panel]:
-    """One panel an axis: milliseconds a step over the size."""
+    """Return one panel for each axis: milliseconds a step over the size."""
     return [
         Panel(
             f"{_WORDS[axis]}: grows with the power {exponent(pairs):z.1f}",

@@ -1,14 +1,15 @@
-"""`tvae bench`: a training step beside the floor that the machine sets, and beside the literal way."""
+"""`tvae bench`: time a training step, the floor that the machine sets for it, and the literal step."""
 
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import nn
+from torch.utils.benchmark import Timer
 
 from tvae_core.benchmark.literal import literal_step
 from tvae_core.config import Experiment
@@ -26,26 +27,17 @@ FULL_MNIST = 48_000  # digits of its training split
 Work = Callable[[], object]
 
 
-def milliseconds(step: Work, device: torch.device, seconds: float = 1.0) -> float:
-    """The median time of a call: two to warm up, then as many as fit the given seconds, at least five."""
-
-    def once() -> float:
-        began = time.perf_counter()
-        step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return 1000 * (time.perf_counter() - began)
-
-    once()
-    repeats = max(5, int(1000 * seconds / once()))
-    return statistics.median(once() for _ in range(repeats))
+def milliseconds(work: Work, seconds: float = 1.0) -> float:
+    """Return the median time of a call, of as many as fit the given seconds; a GPU is waited for."""
+    timer = Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads())
+    return 1000 * timer.blocked_autorange(min_run_time=seconds).median
 
 
 def matrix_products(model: TVAE, frames: int, dtype: torch.dtype) -> Work:
-    """The products of one step and nothing else, on data of the same shapes and type.
+    """Return the matrix products of a step and nothing else, on random data of the same shapes and type.
 
-    For each linear layer y = x Wᵀ and the gradients of W and x, but not that of the pixels, which nobody
-    needs; for W of the grouper the product with u² and the gradient of u², in float32.
+    For each linear layer y = x Wᵀ and the gradients of W and of x, except of the pixels, which have none;
+    for W of the grouper the product with u² and the gradient of u², in float32.
     """
     layers = [m for m in model.modules() if isinstance(m, nn.Linear)]
     weights = [layer.weight.detach().to(dtype) for layer in layers]
@@ -70,19 +62,15 @@ def matrix_products(model: TVAE, frames: int, dtype: torch.dtype) -> Work:
     return step
 
 
-def optimizer_traffic(exp: Experiment, model: TVAE) -> Work:
-    """The optimizer's step alone, on gradients that are already there."""
-    for parameter in model.parameters():
-        parameter.grad = torch.randn_like(parameter)
-    return build_optimizer(exp, model).step
-
-
 @contextmanager
 def fresh_learners(
     exp: Experiment, device: torch.device, data: Path = DATA, seeds: int = 1
 ) -> Iterator[list[Learner]]:
-    """Yield learners of so many seeds, from the experiment's own on, that leave nothing behind."""
-    exps = [exp.with_options(seed=exp.seed + i) for i in range(seeds)]
+    """Yield learners of so many seeds, from the experiment's own on, that decode every frame.
+
+    They leave nothing behind.
+    """
+    exps = [exp.with_options(seed=exp.seed + i, decode_every=1) for i in range(seeds)]
     with tempfile.TemporaryDirectory(prefix="tvae-bench-") as folder:
         yield [Learner(plan(one, device.type, folder, data)) for one in exps]
 
@@ -90,12 +78,12 @@ def fresh_learners(
 def measure(
     exp: Experiment, device: torch.device, data: Path = DATA, seconds: float = 1.0, seeds: int = 1
 ) -> dict:
-    """One row: the step, its parts and its floor in milliseconds, what follows from them, bytes of memory.
+    """Return one row: the step, its parts and its floor, what follows from them, and bytes of memory.
 
-    The step is that of training: on CUDA a graph. Of several seeds trained at once it is the share of each,
-    so that frames and epochs are those of all seeds together. `floor` is `matrix_products` + `optimizer`,
-    `ratio` the step over that. `evaluation` and `traversal` are microseconds a frame, to set beside
-    `training`: one pass at a posterior draw, and one roll of t.
+    The step is that of training, a graph on CUDA, in milliseconds; of several seeds trained at once it is
+    the share of each, so that frames and epochs are of all seeds together. The floor is `matrix_products`
+    and `optimizer` together, `ratio` the step over it. `evaluation` and `traversal` are microseconds a
+    frame, to set beside `training`: one pass at a posterior draw, and one roll of t.
     """
     frames = exp.batch_size * exp.n_transforms
     with fresh_learners(exp, device, data, seeds) as learners:
@@ -103,48 +91,45 @@ def measure(
         model, dtype = first.model, getattr(torch, first.exp.precision)
         index, g = first.members(), generator(device, 0, "bench")
         batch = first.data.train.batch(index, g)
-        ms = {
-            "step": milliseconds(Step(learners), device, seconds) / seeds,
-            "data": milliseconds(lambda: first.data.train.batch(index, g), device, seconds),
-            "matrix_products": milliseconds(matrix_products(model, frames, dtype), device, seconds),
-        }
+        copy = exp.build_model().to(device)  # random gradients would spoil the model
+        for parameter in copy.parameters():
+            parameter.grad = torch.randn_like(parameter)
+        step = milliseconds(Step(learners), seconds) / seeds
+        made = milliseconds(lambda: first.data.train.batch(index, g), seconds)
+        products = milliseconds(matrix_products(model, frames, dtype), seconds)
+        optimizer = milliseconds(build_optimizer(exp, copy).step, seconds)
         with torch.inference_mode():  # in float32, as evaluate and the figures do
             t = model.latents(batch.x)
-            evaluation = milliseconds(lambda: model(batch.x, g), device, seconds)
-            traversal = milliseconds(lambda: model.traverse(t, exp.anchor), device, seconds)
-        # on a copy: random gradients would spoil the model
-        ms["optimizer"] = milliseconds(optimizer_traffic(exp, exp.build_model().to(device)), device, seconds)
-    floor = ms["matrix_products"] + ms["optimizer"]
-    epochs = 300_000 / ms["step"] / (FULL_MNIST // exp.batch_size)
+            evaluation = milliseconds(lambda: model(batch.x, g), seconds)
+            traversal = milliseconds(lambda: model.traverse(t, exp.anchor), seconds)
+    epochs = 300_000 / step / (FULL_MNIST // exp.batch_size)
     return {
         "name": exp.name,
         "precision": str(dtype).removeprefix("torch."),
         "seeds": seeds,
         "frames": frames,
-        **{f"{name}_ms": round(value, 3) for name, value in ms.items()},
-        "floor_ms": round(floor, 3),
-        "ratio": round(ms["step"] / floor, 3),
-        "data_share": round(ms["data"] / ms["step"], 4),
-        "frames_per_second": round(1000 * frames / ms["step"]),
-        **({} if exp.data == "dsprites" else {"epochs_in_5_minutes": round(epochs, 2)}),
-        "training_us_per_frame": round(1000 * ms["step"] / frames, 1),
-        "evaluation_us_per_frame": round(1000 * evaluation / frames, 1),
-        "traversal_us_per_frame": round(1000 * traversal / frames, 1),
+        "step_ms": step,
+        "data_ms": made,
+        "matrix_products_ms": products,
+        "optimizer_ms": optimizer,
+        "floor_ms": products + optimizer,
+        "ratio": step / (products + optimizer),
+        "data_share": made / step,
+        "frames_per_second": 1000 * frames / step,
+        **({} if exp.data == "dsprites" else {"epochs_in_5_minutes": epochs}),
+        "training_us_per_frame": 1000 * step / frames,
+        "evaluation_us_per_frame": 1000 * evaluation / frames,
+        "traversal_us_per_frame": 1000 * traversal / frames,
         "peak_memory_bytes": peak_device_memory(device) or peak_memory(),
     }
 
 
-def reference(exp: Experiment, device: torch.device, data: Path = DATA, seconds: float = 1.0) -> float:
-    """Milliseconds of the literal step (tvae_core.literal)."""
-    with fresh_learners(exp.with_options(precision="float32"), device, data) as (learner,):
-        return milliseconds(literal_step(learner), device, seconds)
-
-
 def medians(rows: Sequence[dict]) -> dict:
-    """The median of every number over several runs of the same measurement."""
-    first = rows[0]
-    numbers = {key for key, value in first.items() if not isinstance(value, str)}
-    return {k: statistics.median(row[k] for row in rows) if k in numbers else v for k, v in first.items()}
+    """Return the median of every number over several runs of the same measurement."""
+    return {
+        key: value if isinstance(value, str) else statistics.median(row[key] for row in rows)
+        for key, value in rows[0].items()
+    }
 
 
 def bench(
@@ -156,11 +141,10 @@ def bench(
     seconds: float = 1.0,
     seeds: int = 1,
 ) -> dict[str, object]:
-    """Each precision measured `runs` times in turn (medians), the literal step, and where it was measured.
+    """Measure each precision `runs` times in turn (medians) and the literal step; say where.
 
-    Each number takes about the given seconds.
-
-    Raises ValueError for a device that is not there.
+    Each number takes about the given seconds. Every frame is decoded, whatever decode_every says, as the
+    literal step does. Raises ValueError for a device that is not there.
     """
     device = choose_device(device_name)
     names = dict.fromkeys(str(choose_precision(p, device)).removeprefix("torch.") for p in precisions)
@@ -168,39 +152,23 @@ def bench(
     # in turn, so that what else the machine does meets all of them
     measured = [[measure(variant, device, data, seconds, seeds) for variant in variants] for _ in range(runs)]
     rows = [medians(of) for of in zip(*measured, strict=True)]
-    literal = reference(exp, device, data, seconds)
+    with fresh_learners(exp.with_options(precision="float32"), device, data) as (learner,):
+        literal = milliseconds(literal_step(learner), seconds)
     for row in rows:
-        row["faster_than_literal"] = round(literal / row["step_ms"], 2)
+        row["faster_than_literal"] = literal / row["step_ms"]
     return {
         "device": describe(device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "runs": runs,
-        "literal_step_ms": round(literal, 1),
+        "literal_step_ms": literal,
         "rows": rows,
     }
 
 
 def bench_lines(result: dict) -> list[str]:
-    """The measurement in words and columns."""
-    columns = ("step", "floor", "matrix_products", "optimizer", "data")
-    first = result["rows"][0]
-    at_once = f", {first['seeds']} seeds at once: a step is the share of each" * (first["seeds"] > 1)
-    lines = [f"{first['name']} on {result['device']}{at_once}"]
-    lines.append(f"{'milliseconds':10}  " + "".join(f"{name:>17}" for name in columns) + "  ratio   frames/s")
-    for row in result["rows"]:
-        cells = "".join(f"{row[f'{name}_ms']:17.1f}" for name in columns)
-        lines.append(f"{row['precision']:12}{cells}  {row['ratio']:5.2f} {row['frames_per_second']:10,}")
-    lines.append(f"literal step {result['literal_step_ms']:.1f} ms, float32")
-    for row in result["rows"]:
-        each = ", ".join(
-            f"{k} {row[f'{k}_us_per_frame']:.0f}" for k in ("training", "evaluation", "traversal")
-        )
-        lines.append(
-            f"{row['precision']}: {row['faster_than_literal']:.1f} times faster than the literal step, "
-            f"data {row['data_share']:.1%} of the step, µs a frame: {each}; "
-            f"peak memory {row['peak_memory_bytes'] / 2**20:,.0f} MiB"
-        )
-        if epochs := row.get("epochs_in_5_minutes"):
-            lines.append(f"{row['precision']}: {epochs:,.1f} epochs of the full MNIST in 5 minutes")
-    return lines
+    """Return the measurement as text: one column for each precision."""
+    rows = pd.DataFrame(result["rows"]).set_index("precision").drop(columns="name").T
+    where = f"{result['rows'][0]['name']} on {result['device']}"
+    literal = f"literal step, float32: {result['literal_step_ms']:.1f} ms"
+    return [where, rows.to_string(float_format="{:,.2f}".format), literal]
