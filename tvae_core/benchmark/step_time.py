@@ -2,6 +2,7 @@
 
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,6 @@ from pathlib import Path
 import pandas as pd
 import torch
 from torch import nn
-from torch.utils.benchmark import Timer
 
 from tvae_core.benchmark.literal import literal_step
 from tvae_core.config import Experiment
@@ -28,9 +28,20 @@ Work = Callable[[], object]
 
 
 def milliseconds(work: Work, seconds: float = 1.0) -> float:
-    """Return the median time of a call, of as many as fit the given seconds; a GPU is waited for."""
-    timer = Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads())
-    return 1000 * timer.blocked_autorange(min_run_time=seconds).median
+    """Return the median time of as many calls as fit the seconds, at least five; a GPU is waited for.
+
+    (torch.utils.benchmark does the same, but its import takes seconds and may warn of a missing CUDA.)
+    """
+
+    def once() -> float:
+        began = time.perf_counter()
+        work()
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+        return 1000 * (time.perf_counter() - began)
+
+    once()
+    return statistics.median(once() for _ in range(max(5, int(1000 * seconds / once()))))
 
 
 def matrix_products(model: TVAE, frames: int, dtype: torch.dtype) -> Work:
