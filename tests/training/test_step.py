@@ -1,4 +1,4 @@
-"""The step needs no host, several seeds at once are what each is alone, and rehearsing changes nothing."""
+"""The step needs no host, several seeds at once are what each is alone, and warming up changes nothing."""
 
 import contextlib
 from types import SimpleNamespace
@@ -259,23 +259,23 @@ def test_a_generator_put_back_is_a_new_one():
 @pytest.mark.parametrize("changes", [{}, SGD], ids=["adamw", "sgd"])
 @pytest.mark.parametrize("seeds", [[1], [1, 2]], ids=["alone", "together"])
 @pytest.mark.parametrize("begun", [0, 2])
-def test_rehearsing_changes_nothing(changes, seeds, begun, data, tmp_path):
+def test_warming_up_changes_nothing(changes, seeds, begun, data, tmp_path):
     exp = tiny("tvae_Lshort_mnist", **changes)
-    straight, rehearsed = (learners(exp, seeds, tmp_path, data) for _ in range(2))
+    straight, warmed = (learners(exp, seeds, tmp_path, data) for _ in range(2))
     walk(straight, 4)
-    step = walk(rehearsed, begun)
-    before = [state(learner) for learner in rehearsed]
+    step = walk(warmed, begun)
+    before = [state(learner) for learner in warmed]
     capture.warm_up(step.work, step.state)
     if begun:
-        for learner, was in zip(rehearsed, before, strict=True):
+        for learner, was in zip(warmed, before, strict=True):
             assert_equal(state(learner), was)
     for _ in range(4 - begun):
         step()
-    for a, b in zip(straight, rehearsed, strict=True):
+    for a, b in zip(straight, warmed, strict=True):
         assert_equal(state(a), state(b))
 
 
-def test_a_rehearsal_that_forgets_is_seen(data, tmp_path):
+def test_a_warm_up_that_forgets_is_seen(data, tmp_path):
     (learner,) = learners(tiny("tvae_Lshort_mnist"), [1], tmp_path, data)
     step = walk([learner], 1)
     before = state(learner)
@@ -311,7 +311,7 @@ def recorder(monkeypatch):
     return said
 
 
-def test_work_is_rehearsed_then_recorded_and_replayed(recorder):
+def test_work_is_warmed_up_then_recorded_and_replayed(recorder):
     replay = capture.capture(lambda: recorder.append("work"), list, [torch.Generator()], CPU)
     replay()
     asked = "wait work work work wait generator record work recorded replay"

@@ -226,7 +226,7 @@ def test_the_same_training_under_two_names_is_trained_once(tmp_path, monkeypatch
     second = trained(tmp_path, tiny("tvae_Lpartial_mnist_generalization"))
     assert second.folder != first.folder and second.complete and second.history == first.history
     assert same_weights(first, second) and first.results != second.results
-    assert second.exp.test_data == "mnist_dual" and f"trained already as {first.folder.name}" in said.text
+    assert second.exp.test_data == "mnist_dual" and f"the same training as {first.folder.name}" in said.text
     with pytest.raises(pytest.fail.Exception, match="trained again"):
         trained(tmp_path, tiny("tvae_Lpartial_mnist_generalization", seed=9))
 

@@ -1,4 +1,4 @@
-"""Which device and which precision: what was asked for, or the best that is there."""
+"""Choose device and precision: what was asked for, or the best that is there."""
 
 import ctypes
 import platform
@@ -9,13 +9,16 @@ from tvae_core.validation import check_choice
 
 
 def available() -> list[str]:
-    """The kinds of device that this machine has, fastest first."""
+    """Return the kinds of device that this machine has, fastest first."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     return [kind for kind, is_there in there.items() if is_there]
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """`auto`: the fastest there is. ValueError for an unknown device or one this machine lacks."""
+    """Return the device of that name, for `auto` the fastest.
+
+    Raises ValueError for an unknown device, or one that this machine lacks.
+    """
     check_choice(name, ["auto", "cpu", "cuda", "mps"], "device")
     if name not in ("auto", *available()):
         raise ValueError(f"device {name!r} is not available here; available: {', '.join(available())}")
@@ -23,7 +26,10 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """The type of the matrix products; `auto` is bfloat16 where the hardware multiplies it, else float32."""
+    """Return the type of the matrix products: float32, bfloat16 or auto.
+
+    `auto` is bfloat16 where the hardware multiplies it, else float32.
+    """
     if name == "auto":
         cpu = torch.cpu.get_capabilities()
         native = {
@@ -47,7 +53,7 @@ def keep_freed_memory() -> None:
 
 
 def describe(device: torch.device) -> str:
-    """The device in words, for provenance."""
+    """Return the device in words, for provenance."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cpu = torch.cpu.get_capabilities().get("cpu_name", "CPU")
@@ -57,5 +63,5 @@ def describe(device: torch.device) -> str:
 
 
 def peak_device_memory(device: torch.device) -> int | None:
-    """Bytes that tensors took at most on a CUDA device in this process; None on any other."""
+    """Return the most bytes that tensors took on a CUDA device in this process; None on any other."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None

@@ -78,7 +78,7 @@ class Learner:
             log.warning("begun on %s, so this is no longer one run bit for bit", progress["device"])
 
     def _furthest_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, object]] | None:
-        """The run's own checkpoint, or of a run with another name and the same training if it is further."""
+        """Return the furthest checkpoint of this training: the run's own, or one under another name."""
         own, saved = self.run.folder / CHECKPOINT, None
         try:
             saved = self.run.load_checkpoint()
@@ -92,7 +92,7 @@ class Learner:
                 about, step = read_about(path), saved[1]["step"] if saved else 0
                 if about["training"] == self.run.training and about.get("step", 0) > step:
                     saved = read_tensors(path)
-                    log.info("trained already as %s", path.parent.name)
+                    log.info("the same training as %s", path.parent.name)
         return saved
 
     def check(self) -> None:

@@ -1,4 +1,4 @@
-"""What is shown while a run trains, and how an interruption waits until a step is whole."""
+"""Show how a training goes, and hold an interruption back until a step is whole."""
 
 import importlib
 import importlib.util
@@ -8,24 +8,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 from tqdm.auto import tqdm
 
 from tvae_core.config import Experiment
 from tvae_core.training.runs import Run
 
-Handler = Callable[[int, FrameType | None], None]
-
-
-def raise_interrupt(*_: object) -> None:
-    """Answer a signal as Python answers Ctrl-C."""
-    raise KeyboardInterrupt
-
 
 @contextmanager
-def signals(handler: Handler = raise_interrupt) -> Iterator[None]:
-    """Answer Ctrl-C, termination and a closed terminal by the handler, unless they are to be ignored."""
+def signals(handler: Callable[..., None] = signal.default_int_handler) -> Iterator[None]:
+    """Answer Ctrl-C, termination and a closed terminal by the handler, by default with KeyboardInterrupt.
+
+    A signal that the process ignores stays ignored.
+    """
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     main = threading.current_thread() is threading.main_thread()
     heard = [n for n in numbers if main and signal.getsignal(n) not in (signal.SIG_IGN, None)]
@@ -107,7 +102,7 @@ class Tracker:
         self._saved = time.monotonic()
 
     def show(self, row: dict[str, int | float]) -> None:
-        """Stamp a row of the history with its time and show it."""
+        """Put the seconds into a row of the history and show it."""
         row["seconds"] = self.seconds
         bar = self.bar.format_dict  # its rate is None until the bar was drawn a second time
         rate = bar["rate"] or (bar["n"] - (bar["initial"] or 0)) / max(bar["elapsed"], 1e-9)

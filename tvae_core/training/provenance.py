@@ -1,4 +1,4 @@
-"""What made a result: commit, system, versions, and how much memory it took."""
+"""The commit, system and versions that made a result, and the memory that it took."""
 
 import importlib
 import importlib.util
@@ -33,7 +33,7 @@ def software() -> dict[str, object]:
 
 
 def peak_memory(children: bool = False) -> int | None:
-    """Bytes of memory that this process held at most; of `children`, the largest that has ended.
+    """Return the most bytes of memory that this process held; of `children`, the largest that has ended.
 
     None where the system keeps no account of it.
     """

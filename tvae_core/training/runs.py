@@ -1,4 +1,4 @@
-"""Where a run lives: a folder named by the hash of what determines it, never half written."""
+"""A run: one experiment with one seed, in a folder named by the hash of all that determines it."""
 
 import dataclasses
 import hashlib
@@ -32,7 +32,7 @@ RECIPE = 3  # to be raised when the same configuration is trained or measured di
 log = logging.getLogger("tvae_core")
 
 CHECKPOINT, PER_SEQUENCE = "checkpoint.safetensors", "per_sequence.safetensors"
-# What a run is called and where its images came from do not determine it; the images themselves do.
+# The figure it shows, its scale and where its images come from do not determine a run; the images do.
 _NOT_DETERMINING = ("shows", "scale", "source", "wandb_on")
 
 
@@ -104,7 +104,7 @@ class Run:
 
     @property
     def training(self) -> str:
-        """The same of the training alone: runs that share it have the same weights and history."""
+        """Twelve such digits of the training: runs that share them have the same weights and history."""
         return self._hash(self.exp.training_options)
 
     def _hash(self, options: dict[str, object]) -> str:
@@ -150,9 +150,9 @@ class Run:
         return self._read("provenance.json")
 
     def per_sequence(self, kind: str) -> dict[str, Tensor]:
-        """Return what a row, `trained` or `untrained`, is made of: (n,), one value a test sequence.
+        """Return a value for each test sequence, (n,), by the keys of evaluate_sequences.
 
-        By the keys of evaluate_sequences.
+        kind: the row of results, `trained` or `untrained`.
         """
         tensors = self._load(PER_SEQUENCE)[0]
         return {k.partition(".")[2]: v for k, v in tensors.items() if k.startswith(f"{kind}.")}
@@ -175,7 +175,7 @@ class Run:
         return self._load(CHECKPOINT)
 
     def save_per_sequence(self, **rows: dict[str, Tensor]) -> None:
-        """Keep what `per_sequence` reads, for each row by its name."""
+        """Keep the values of test sequences that `per_sequence` reads, of each row by its name."""
         self._save(PER_SEQUENCE, {f"{kind}.{k}": v for kind, row in rows.items() for k, v in row.items()})
 
     def _save(self, name: str, tensors: dict[str, Tensor], **about: object) -> None:
@@ -191,7 +191,7 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Keep other processes from this training, under whichever name; wait while another has it.
 
-        What a process left behind that was killed while it wrote is removed.
+        Unfinished files of a process that was killed are removed.
         """
         locks = self.folder.parent / ".locks"
         locks.mkdir(parents=True, exist_ok=True)
@@ -247,5 +247,5 @@ def _stored(folder: Path) -> Run:
 
 
 def both_models(run: Run) -> dict[str, TVAE]:
-    """The trained model, and the same before any training."""
+    """Return the trained model, and the same before any training."""
     return {"trained": run.model, "untrained": run.exp.build_model().eval()}

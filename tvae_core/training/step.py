@@ -1,4 +1,4 @@
-"""One training step: learning rate, KL weight, optimizer, and the step itself as fixed work on the device."""
+"""One training step: its learning rate, KL weight, window and frames, and the work on the device."""
 
 import dataclasses
 import logging
@@ -19,10 +19,10 @@ from tvae_core.training.learner import Learner
 
 
 def kl_weight(exp: Experiment, step: int, total: int) -> float:
-    """The weight of KL(z) and KL(u) at a step: the floor, held, then rising to 1 by a factor each step.
+    """Return the weight of KL(z) and KL(u) at a step: kl_floor at first, then rising to 1 (kl_hold, kl_ramp).
 
-    A straight line to 1 leaves small weights within a few steps, and what the latents say then is lost
-    sooner than the decoder can learn to do with less.
+    It rises by the same factor in each step: along a straight line small weights would be over within a few
+    steps, before the decoder can learn to do with less.
     """
     done = step / total - exp.kl_hold
     left = 0.0 if done >= exp.kl_ramp else 1 - max(0.0, done) / exp.kl_ramp if exp.kl_ramp else 1.0
@@ -30,13 +30,13 @@ def kl_weight(exp: Experiment, step: int, total: int) -> float:
 
 
 def learning_rate(exp: Experiment, step: int, total: int) -> float:
-    """Constant as in the paper; in the last `lr_decay` of the steps it falls to 0 along a straight line."""
+    """Return the learning rate at a step: constant, but falling to 0 in the last `lr_decay` of the steps."""
     left = max(0.0, 1 - step / total)
     return exp.lr * (left / exp.lr_decay if left < exp.lr_decay else 1.0)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Where the optimizer keeps it in a tensor it stays the same tensor, which a CUDA graph reads."""
+    """Set the rate; where the optimizer keeps it in a tensor, in place, since a CUDA graph reads it there."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], torch.Tensor):
             group["lr"].fill_(rate)
@@ -94,12 +94,12 @@ def capture(
     generators: Iterable[torch.Generator],
     device: torch.device,
 ) -> Work:
-    """The same work as one launch, which reads its inputs and the generators' states when it is called.
+    """Record work as a CUDA graph, which reads its inputs and the generators' states when it is launched.
 
-    Of the state, nothing is changed (see rehearse). Work that cannot be recorded is given back as it is, to
-    be launched bit by bit, and the log says why.
+    The state stays as it is (warm_up). Work that cannot be recorded is returned as it is, to be launched
+    operation by operation, and the log says why.
     """
-    aside = torch.cuda.Stream(device)  # one stream for both: autograd remembers where it was rehearsed
+    aside = torch.cuda.Stream(device)  # one stream for both: autograd remembers where it was warmed up
     aside.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(aside), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
@@ -112,7 +112,7 @@ def capture(
         with torch.cuda.graph(graph, stream=aside):
             work()
     except RuntimeError as error:
-        log.warning("a step cannot be recorded as a CUDA graph, and is launched bit by bit (%s)", error)
+        log.warning("a step cannot be recorded as a CUDA graph; it is slower without (%s)", error)
         return work
     return graph.replay
 
@@ -126,14 +126,14 @@ class Draw(NamedTuple):
 
 
 def mean_terms(out: Output) -> Float[Tensor, "3"]:
-    """nll, KL z and KL u, in nats a frame."""
+    """Return the means of nll, KL(z) and KL(u), in nats a frame."""
     return torch.stack([out.nll.mean(), out.kl_z.mean(), out.kl_u.mean()])
 
 
 def stack_parameters(models: Sequence[TVAE]) -> dict[str, Tensor]:
-    """Each parameter of all models as one tensor (N, …), of which the models' own become the slices.
+    """Stack each parameter of N models to one tensor (N, …), whose slices become the models' own parameters.
 
-    So a model, and an optimizer of it, still is one by itself: saved, measured and updated alone.
+    So each model, and its optimizer, is still saved, measured and updated alone.
     """
     stacked, _ = stack_module_state(list(models))
     for i, model in enumerate(models):
@@ -190,7 +190,7 @@ class Step:
             set_learning_rate(one.optimizer, learning_rate(self.exp, step, total))
 
     def work(self) -> None:
-        """The step itself."""
+        """Take the step: data, terms, gradients, optimizer, sums."""
         for one in self.learners:
             one.optimizer.zero_grad()
         batches = self.draw()
@@ -229,7 +229,7 @@ class Step:
         return vmap(one)(self.stacked, *together)
 
     def split_gradients(self) -> None:
-        """Give each model its slices of the gradients of what is stacked, made anew by every step."""
+        """Give each model its slices of the stacked parameters' gradients, which every step makes anew."""
         for i, one in enumerate(self.learners if self.stacked else ()):
             for name, parameter in one.model.named_parameters():
                 parameter.grad = None if self.stacked[name].grad is None else self.stacked[name].grad[i]
@@ -237,7 +237,7 @@ class Step:
             stacked.grad = None
 
     def state(self) -> Iterator[Tensor]:
-        """Every tensor that `work` changes for good."""
+        """Yield every tensor that `work` changes for good."""
         yield self.terms
         for one in self.learners:
             yield from one.model.parameters()
