@@ -1,20 +1,18 @@
 """Every option of an experiment, with its meaning and its check, and what each scale changes of them."""
 
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated
 
 import torch
 
 from tvae_core.data import dsprites, mnist
-from tvae_core.data.dsprites import Sprites, SpriteSequences
-from tvae_core.data.mnist import Digits, DigitSequences
 from tvae_core.data.sources import SOURCES, ImageSet
 from tvae_core.files import DATA
 from tvae_core.model.grouper import Grouper
@@ -25,49 +23,29 @@ from tvae_core.seeding import generator
 from tvae_core.validation import between, check_choice, check_options, one_of
 
 # What `quick` changes was found by measuring: notebooks/study.ipynb holds each part against its absence.
-_SOON = {
-    "optimizer": "adamw",
-    "lr": 1.5e-3,
-    "lr_decay": 0.2,
-    "standardised": True,
-    "u_mean_init": 0.7,
-    "u_logvar_init": -2.0,
-    "he_init": True,
-    "beta2": 0.99,
-    "decode_every": 3,
-    "window_hold": 0.3,
-    "window_ramp": 0.4,
+_OPTIMIZER = {"optimizer": "adamw", "lr": 1.5e-3, "beta2": 0.99, "lr_decay": 0.2}
+_START = {"standardised": True, "u_mean_init": 0.7, "u_logvar_init": -2.0, "he_init": True}
+_SOON = {**_OPTIMIZER, **_START, "decode_every": 3, "window_hold": 0.3, "window_ramp": 0.4}
+_SMOKE = {"source": "offline", "batch_size": 4, "eval_sequences": 24, "n_is_samples": 2}
+_LAPTOP = {"precision": "auto", "eval_sequences": 300, "batch_size": 32}
+SCALES: Mapping[str, Mapping[str, object]] = {
+    "smoke": {**_SOON, **_SMOKE, "max_steps": 20},
+    "quick": {**_SOON, **_LAPTOP, "max_steps": 1200},
+    "long": {**_SOON, **_LAPTOP, "max_steps": 6000},
+    "paper": {},
 }
-_LAPTOP = {**_SOON, "precision": "auto", "eval_sequences": 300, "batch_size": 32}
-SCALES: Mapping[str, Mapping[str, object]] = MappingProxyType(
-    {
-        "smoke": {
-            **_SOON,
-            "source": "offline",
-            "max_steps": 8,
-            "batch_size": 4,
-            "eval_sequences": 24,
-            "n_is_samples": 2,
-        },
-        "quick": {**_LAPTOP, "max_steps": 1200},
-        "long": {**_LAPTOP, "max_steps": 6000},
-        "paper": {},
-    }
-)
 
 
 def default_scale(device: str) -> str:
-    """`paper` on a CUDA GPU, `quick` on any other kind of device."""
+    """Return the scale for a kind of device: `paper` on a CUDA GPU, else `quick`."""
     return "paper" if device == "cuda" else "quick"
 
 
-DATA_KINDS = (
-    *("mnist", "mnist_dual", "mnist_perspective", "mnist_accelerating", "mnist_random"),
-    *("mnist_grey", "dsprites"),
-)
-TOPOGRAPHIES = ("capsules", "lattice", "none")
+_COLOURED = ("mnist", "mnist_dual", "mnist_perspective", "mnist_accelerating", "mnist_random")
+DATA_KINDS = (*_COLOURED, "mnist_grey", "dsprites")
 
 # An annotation is also the check that a value passes.
+Topography = Annotated[str, one_of(("capsules", "lattice", "none"))]
 Count = Annotated[int, between(1)]
 Share = Annotated[float, between(0, 1)]
 Positive = Annotated[float, between(0, above=True)]
@@ -75,13 +53,9 @@ Positive = Annotated[float, between(0, above=True)]
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that determines a run, flat; the defaults are those of most of the sixteen experiments.
+    """Everything that determines a run; the defaults are those of most of the sixteen experiments.
 
     Raises ValueError, naming the option, its value and what is allowed, for values that cannot be.
-
-    >>> EXPERIMENT = Experiment("mine", group_kernel=(5, 3), n_off_diag=None)
-    >>> EXPERIMENT.anchor, EXPERIMENT.held_out[:3]
-    (2, [5, 6, 7])
     """
 
     name: str
@@ -97,11 +71,9 @@ class Experiment:
     cap_dim: Count = 18  # D
     n_transforms: Count = 18  # S
     capsule: tuple[int, ...] = ()  # shape of a capsule of several dimensions (product cap_dim), or ()
-    topography: Annotated[str, one_of(TOPOGRAPHIES)] = "capsules"  # over (frames, units); "lattice": over the
-    # units of a frame; "none": the plain VAE
+    topography: Topography = "capsules"  # over (frames, units); "lattice": over units alone; "none": VAE
     group_kernel: tuple[int, ...] = (13, 13)  # lengths along (frames, units), or along the lattice's axes
-    n_off_diag: Annotated[int, between(0)] | None = 1  # K = 2·n_off_diag + 1 of shifting capsules; None:
-    # stationary capsules
+    n_off_diag: Annotated[int, between(0)] | None = 1  # K = 2·n_off_diag + 1 if shifting; None: stationary
     boundary: Annotated[str, one_of(BOUNDARIES)] = "circular"
     trainable_w: bool = False
     mu_init: float = 30.0
@@ -138,7 +110,7 @@ class Experiment:
         check_options(self)
         if not re.fullmatch(r"\w[\w.+=-]*", self.name):
             raise ValueError(f"name is {self.name!r}, but must be letters, digits and _ . + = - alone")
-        if self.test_data and not {self.data, self.test_data} <= _COLOURED:
+        if self.test_data and not {self.data, self.test_data} <= {*_COLOURED}:
             raise ValueError(f"test_data is {self.test_data!r}, which cannot be had of {self.data!r}")
         frames = {"mnist_grey": 1, "dsprites": self.n_transforms}.get(self.data, mnist.N_FRAMES)
         if self.n_transforms != frames:
@@ -156,9 +128,9 @@ class Experiment:
     def window_at(self, done: float) -> tuple[int, ...]:
         """Return the group_kernel that training goes by when a share `done` of the steps is taken.
 
-        A shifting window of k frames begins with all S, loses one after window_hold of the steps, and the
-        others at equal distances, the last one after window_ramp more. So early in training t sees frames
-        that are held out from it later. Windows of other kinds, and a trainable W, are always their own.
+        A shifting window begins with all S frames, loses one after window_hold of the steps and the others at
+        equal distances over the next window_ramp: early in training t sees frames that are held out from it
+        later. Other windows, and a trainable W, stay as they are.
         """
         shifts = self.topography == "capsules" and self.n_off_diag is not None and not self.trainable_w
         wider = self.n_transforms - self.group_kernel[0] if shifts and self.group_kernel[0] > 1 else 0
@@ -179,14 +151,14 @@ class Experiment:
 
     @cached_property
     def held_out(self) -> list[int]:
-        """The frames that t of the anchor never sees; without grouper all but the anchor."""
+        """The frames on which t of the anchor does not depend; without grouper all but the anchor."""
         grouper = self.build_grouper()
         seen = grouper.seen_frames(self.anchor) if grouper else [self.anchor]
         return [frame for frame in range(self.n_transforms) if frame not in seen]
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of a frame."""
+        """Channels, height and width of a frame."""
         return {"dsprites": (1, 64, 64), "mnist_grey": (1, 28, 28)}.get(self.data, (3, 28, 28))
 
     @property
@@ -203,26 +175,30 @@ class Experiment:
         """Return the source that `load_images` reads and its key (ImageSet.find); fetch nothing."""
         return self.image_set.find(self.source, folder)
 
-    def load_images(self, folder: Path = DATA) -> Digits | Sprites:
+    def load_images(self, folder: Path = DATA) -> mnist.Digits | dsprites.Sprites:
         """Return the images behind the sequences, with their `key` and `source`."""
         return (dsprites if self.data == "dsprites" else mnist).load(self.source, folder)
 
     def build_sequences(
         self, split: str, seed: int, device: torch.device | str = "cpu", folder: Path = DATA
-    ) -> DigitSequences | SpriteSequences:
-        """The sequences of one split, `train`, `validation` or `test`, on the device.
+    ) -> mnist.DigitSequences | dsprites.SpriteSequences:
+        """Return the sequences of a split (train, validation, test), of `data` or, for test, `test_data`.
 
-        Trained on `data`; the test split shows `test_data` where that differs.
+        >>> from tvae_core import EXPERIMENTS
+        >>> test = EXPERIMENTS["tvae_Lpartial_mnist"].at_scale("smoke").build_sequences("test", seed=0)
+        >>> batch = test.batch(torch.arange(4), torch.Generator().manual_seed(0))
+        >>> batch.x.shape, batch.factors.shape, batch.varied.shape
+        (torch.Size([4, 18, 3, 28, 28]), torch.Size([4, 18, 3]), torch.Size([4]))
         """
         images = self.load_images(folder)
         if self.data == "dsprites":
-            return SpriteSequences(images, split, self.n_transforms, self.max_transform_len, device)
+            return dsprites.SpriteSequences(images, split, self.n_transforms, self.max_transform_len, device)
         kind = self.test_data if self.test_data and split == "test" else self.data
         kind = kind.removeprefix("mnist").removeprefix("_") or "single"
-        return DigitSequences(images, split, seed, kind, device)
+        return mnist.DigitSequences(images, split, seed, kind, device)
 
     def build_grouper(self) -> Grouper | None:
-        """W, mu and eps as the row says; None for the plain VAE."""
+        """Return the grouper with W, mu and eps of this experiment; None for the plain VAE."""
         if self.topography == "none":
             return None
         lattice = (self.n_transforms, *self.capsule_shape)
@@ -230,29 +206,20 @@ class Experiment:
             pairs = offsets(*self.group_kernel, self.n_off_diag)
             steps = [embed(pairs, (0, axis), len(lattice)) for axis in range(1, len(lattice))]
         else:
-            within = torch.cartesian_prod(*(torch.tensor(window(k)) for k in self.group_kernel))
-            steps = [[(0, *step) for step in within.view(-1, len(self.group_kernel)).tolist()]]
+            steps = [[(0, *step) for step in itertools.product(*map(window, self.group_kernel))]]
         return Grouper(lattice, steps, self.mu_init, self.eps, self.boundary, self.trainable_w)
 
     def build_model(self, seed: int | None = None) -> TVAE:
-        """A new model on the CPU; its weights depend on the seed (the experiment's own if None) alone."""
+        """Return a new model on the CPU; its weights depend on the seed alone (None: its own seed)."""
         seed = self.seed if seed is None else seed
         with torch.random.fork_rng(devices=[]):
             torch.random.set_rng_state(generator("cpu", seed, "weights").get_state())
-            return TVAE(
-                self.image_shape,
-                self.n_caps,
-                self.cap_dim,
-                self.build_grouper(),
-                self.likelihood,
-                self.u_mean_init,
-                self.u_logvar_init,
-                self.standardised,
-                self.he_init,
-            )
+            start = self.u_mean_init, self.u_logvar_init, self.standardised, self.he_init
+            shape = self.image_shape, self.n_caps, self.cap_dim
+            return TVAE(*shape, self.build_grouper(), self.likelihood, *start)
 
     def at_scale(self, scale: str) -> "Experiment":
-        """This experiment at `smoke` (seconds), `quick` (minutes), `long` or `paper` (the full protocol)."""
+        """Return this experiment at a scale: `smoke` (seconds), `quick` (minutes), `long`, or `paper`."""
         changes = dict(SCALES[check_choice(scale, SCALES, "scale")])
         if self.n_transforms == 1:  # batches of single frames have a size of their own
             changes.pop("batch_size", None)
@@ -261,37 +228,25 @@ class Experiment:
     def with_options(self, **options) -> "Experiment":
         """Return this experiment with options changed.
 
-        Stationary capsules also take their kernel's lengths as the official scripts name them: `k_time` and
-        `k_space`, or `group_size`, the units alone (one frame). They are stored as group_kernel.
-        Raises ValueError for an unknown option, naming the nearest.
+        Stationary capsules also take the lengths of group_kernel by the official scripts' names: `k_time`
+        for frames, `k_space` or `group_size` for units. Raises ValueError for an unknown option.
         """
         known = [f.name for f in dataclasses.fields(self) if f.name not in _LABELS]
         for option in options:
             check_choice(option, [*known, *_LENGTHS], "option")
-        lengths = {option: options.pop(option) for option in _LENGTHS if option in options}
+        lengths = {_LENGTHS[option]: options.pop(option) for option in _LENGTHS if option in options}
         changed = dataclasses.replace(self, **options)
-        if not lengths:
-            return changed
-        if changed.topography != "capsules" or changed.n_off_diag is not None:
-            raise ValueError(
-                f"{', '.join(lengths)} can be set for stationary capsules only; use group_kernel"
-            )
-        kernel = [1, 1] if "group_size" in lengths else list(changed.group_kernel)
-        for option, length in lengths.items():
-            kernel[_LENGTHS[option]] = length
-        return dataclasses.replace(changed, group_kernel=tuple(kernel))
+        if lengths and (changed.topography != "capsules" or changed.n_off_diag is not None):
+            raise ValueError("k_time, k_space and group_size can be set for stationary capsules only")
+        kernel = dict(enumerate(changed.group_kernel)) | lengths
+        return dataclasses.replace(changed, group_kernel=tuple(kernel.values()))
 
     @property
     def training_options(self) -> dict[str, object]:
-        """The options on which the trained weights and the history of a run depend.
-
-        Two experiments that agree in these and are given the same images need one training; they may differ
-        in their names and in what is measured afterwards.
-        """
+        """The options on which training depends: two experiments that agree in them need one training."""
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in _NO_PART_IN_TRAINING}
 
 
 _LABELS = ("name", "shows", "scale")
 _NO_PART_IN_TRAINING = (*_LABELS, "test_data", "source", "n_is_samples", "wandb_on")
 _LENGTHS = {"k_time": 0, "k_space": 1, "group_size": 1}  # the place of each in group_kernel
-_COLOURED = set(DATA_KINDS) - {"mnist_grey", "dsprites"}

@@ -1,4 +1,8 @@
-"""The sixteen experiments of the paper, one row of differences each, and variants of them read from text."""
+"""The sixteen experiments of the paper, one row of differences each, and variants of them as text.
+
+>>> len(EXPERIMENTS), EXPERIMENTS["bubbles_mnist"].group_kernel
+(16, (5, 3))
+"""
 
 import dataclasses
 import re
@@ -65,11 +69,14 @@ _ASIDE = ("name", "shows", "scale", "seed", "source", "wandb_on")
 
 
 def read_experiment(text: str, scale: str) -> Experiment:
-    """The experiment of that name at that scale, with the options changed that follow it as `key=value`.
+    """Return the experiment of a name at a scale, with the options changed that follow it as `key=value`.
 
     Values are read as Python, or else as text. `max_steps=5x` is five times as many steps, or epochs, as the
-    scale has. Raises ValueError for an unknown name, option or scale, naming the nearest, and for values that
-    cannot be.
+    scale has. Raises ValueError for an unknown name, option or scale, naming the nearest, or a wrong value.
+
+    >>> exp = read_experiment("tvae_Lpartial_mnist n_off_diag=2 group_kernel=(5, 5)", "quick")
+    >>> exp.n_off_diag, write_experiment(exp)
+    (2, 'tvae_Lpartial_mnist group_kernel=(5,5) n_off_diag=2')
     """
     name, *settings = re.split(r"\s+(?=\w+=)", text.strip())
     row = EXPERIMENTS[check_choice(name, EXPERIMENTS, "experiment")].at_scale(scale)

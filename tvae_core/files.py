@@ -13,20 +13,30 @@ HOME_VARIABLE = "TVAE_HOME"
 DATA_VARIABLE = "TVAE_DATA"
 OFFLINE_VARIABLE = "TVAE_OFFLINE"  # data sets that the network is not asked for: mnist,dsprites
 
+
+def _first_usable(*folders: Path) -> Path:
+    """The first of these folders that can be written to or made; the last one if there is none."""
+
+    def usable(folder: Path) -> bool:
+        there = next((p for p in (folder, *folder.parents) if p.exists()), folder)
+        return folder.is_absolute() and os.access(there, os.W_OK)  # a user without a home has "~" for one
+
+    return next(filter(usable, folders), folders[-1])
+
+
+def _named(variable: str) -> Path | None:
+    """The folder that an environment variable names."""
+    value = os.environ.get(variable)
+    return Path(value).expanduser().absolute() if value else None
+
+
 _CHECKOUT = Path(__file__).resolve().parent.parent
-_MOVED = os.environ.get(HOME_VARIABLE)
+_OWN = _CHECKOUT / "notebooks" / "results" if (_CHECKOUT / "run_all.sh").is_file() else None
 
-if _MOVED:
-    HOME = Path(_MOVED).expanduser().absolute()
-    DATA = HOME / "data"
-else:
-    in_checkout = (_CHECKOUT / "run_all.sh").is_file()
-    HOME = _CHECKOUT / "notebooks" / "results" if in_checkout else platformdirs.user_data_path("tvae")
-    DATA = platformdirs.user_cache_path("tvae")
-
-if os.environ.get(DATA_VARIABLE):
-    DATA = Path(os.environ[DATA_VARIABLE]).expanduser().absolute()
-
+_MOVED = _named(HOME_VARIABLE)
+HOME = _MOVED or _OWN or _first_usable(platformdirs.user_data_path("tvae"), Path.cwd() / "tvae")
+DATA = HOME / "data" if _MOVED else _first_usable(platformdirs.user_cache_path("tvae"), HOME / "data")
+DATA = _named(DATA_VARIABLE) or DATA
 RUNS = HOME / "runs"
 FIGURES = HOME / "figures"
 
