@@ -24,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--force", action="store_true")
-    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--list", action="store_true", dest="listed")
     return parser
 
 

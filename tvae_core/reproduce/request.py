@@ -67,16 +67,12 @@ def read_request(
             failing[notebook.name] = error
             chosen.remove(notebook)
     return Request(
-        chosen=chosen,
-        scale=scale,
-        device=asked.device,
-        seeds=asked.seeds,
-        jobs=asked.jobs,
-        data=Path(asked.data) if asked.data else DATA,
+        chosen,
+        scale,
         changes=asked.settings,
-        force=asked.force,
-        listed=asked.list,
         broken=failing,
+        data=Path(asked.data) if asked.data else DATA,
+        **{name: getattr(asked, name) for name in ("device", "seeds", "jobs", "force", "listed")},
     )
 
 
