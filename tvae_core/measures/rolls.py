@@ -13,15 +13,8 @@ from tvae_core.model.losses import negative_log_likelihood
 from tvae_core.model.tvae import TVAE
 
 HELD_OUT = 5  # frames at the end of a sequence
-CLAMPS = (
-    1e-3,
-    3e-3,
-    1e-2,
-    2e-2,
-    3e-2,
-    5e-2,
-    0.1,
-)  # how near to 0 and 1 a pixel of the mean of seen frames may be
+# How near to 0 and 1 a pixel of the mean of seen frames may be.
+CLAMPS = (0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.1)
 
 
 def compared_frames(frames: int) -> tuple[int, list[int], list[int]]:
