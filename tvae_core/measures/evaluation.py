@@ -55,17 +55,18 @@ def posterior_draws(
     q: tuple[Gaussian, Gaussian | None],
     n: int,
     g: torch.Generator,
-) -> tuple[Float[Tensor, "n B S C D"], Float[Tensor, "n B S"], Float[Tensor, "n B S"]]:
-    """Return n draws of t from the posteriors q of x, their −log p(x|t) and their log weights, in nats.
+) -> tuple[Float[Tensor, "B S C D"], Float[Tensor, "B S ch h w"], Float[Tensor, "n B S"]]:
+    """Return t and logits of the first of n draws from the posteriors q of x, and the log weights of all n.
 
-    The log weight of a frame is log p(x, z, u) - log q(z, u | x) (metrics.importance_sampled).
+    The log weight of a frame is log p(x, z, u) - log q(z, u | x) in nats (metrics.importance_sampled).
     """
     many = [Gaussian(*(v.expand(n, *v.shape).flatten(0, 1) for v in p)) for p in q if p]
     drawn = [p.sample(g) for p in many]
     log_w = sum(gaussian_log_density(v) - p.log_density(v) for p, v in zip(many, drawn, strict=True))
     t = model.group(*drawn, *[None] * (2 - len(drawn)))
-    nll = negative_log_likelihood(model.logits(t), x.expand(n, *x.shape).flatten(0, 1), model.likelihood)
-    return tuple(v.unflatten(0, (n, len(x))) for v in (t, nll, log_w - nll))
+    logits = model.logits(t)
+    nll = negative_log_likelihood(logits, x.expand(n, *x.shape).flatten(0, 1), model.likelihood)
+    return t[: len(x)], logits[: len(x)], (log_w - nll).unflatten(0, (n, len(x)))
 
 
 def per_sequence(
@@ -76,16 +77,16 @@ def per_sequence(
     The first of the draws that IWAE takes is the posterior draw of all other measures.
     """
     x, q = batch.x, model.encode(batch.x)
-    t, nll, log_w = posterior_draws(model, x, q, exp.n_is_samples, g)
-    kl_z = q[0].kl()
+    t, logits, log_w = posterior_draws(model, x, q, exp.n_is_samples, g)
+    nll, kl_z = nats(exp, logits, x), q[0].kl()
     kl_u = q[1].kl() if q[1] else torch.zeros_like(kl_z)
-    terms = {"nll": nll[0], "kl_z": kl_z, "kl_u": kl_u, "elbo": -(nll[0] + kl_z + kl_u)}
+    terms = {"nll": nll, "kl_z": kl_z, "kl_u": kl_u, "elbo": -(nll + kl_z + kl_u)}
     values = {name: value.mean(1) for name, value in terms.items()}
     for over in ("sequence", "per_frame"):
         values[f"iwae_{over}"] = metrics.importance_sampled(log_w, over)
     values |= rolls.roll_likelihoods(model, exp, x, model.latents_of(*q)) | rolls.baselines(exp, x)
-    drawn = rolls.roll_likelihoods(model, exp, x, t[0])
-    return values | {f"{name}{DRAWS}": value for name, value in drawn.items()}, t[0]
+    drawn = rolls.roll_likelihoods(model, exp, x, t, logits)
+    return values | {f"{name}{DRAWS}": value for name, value in drawn.items()}, t
 
 
 def equivariance(t: Float[Tensor, "n S C D"]) -> dict[str, Float[Tensor, " n"]]:

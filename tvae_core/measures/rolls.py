@@ -30,7 +30,11 @@ def compared_frames(frames: int) -> tuple[int, list[int], list[int]]:
 
 
 def roll_likelihoods(
-    model: TVAE, exp: Experiment, x: Float[Tensor, "B S ch h w"], t: Float[Tensor, "B S C D"]
+    model: TVAE,
+    exp: Experiment,
+    x: Float[Tensor, "B S ch h w"],
+    t: Float[Tensor, "B S C D"],
+    logits: Float[Tensor, "B S ch h w"] | None = None,
 ) -> dict[str, Float[Tensor, " B"]]:
     """Return what t says of the frames of each sequence: decoded as it is, rolled, and with two controls.
 
@@ -38,16 +42,16 @@ def roll_likelihoods(
     −log p(x_l | g(Roll_{l - l0}(t_l0))) over the frames of compared_frames. roll_still and roll_backwards:
     the same over the held-out frames with t_l0 not rolled, and with Roll_{l0 - l}. Means in nats a frame;
     for sprites, which are binary, also as `iou_…`, intersection over union with the true frames.
-    Single frames have a reconstruction alone.
+    Single frames have a reconstruction alone. logits: what t decodes to, if it is known.
     """
     anchor, seen, held_out = compared_frames(x.shape[1])
+    decoded = {"reconstruction": (model.logits(t) if logits is None else logits, x)}
     if not held_out:
-        return over_frames(exp, {"reconstruction": (model.logits(t), x)})
+        return over_frames(exp, decoded)
     rolled, hidden = model.traverse(t, anchor), x[:, held_out]
     still = model.logits(t[:, anchor : anchor + 1]).expand_as(hidden)
     backwards = model.logits(model.rolls(t, anchor, step=-1)[:, held_out])
-    decoded = {
-        "reconstruction": (model.logits(t), x),
+    decoded |= {
         "roll_seen": (rolled[:, seen], x[:, seen]),
         "roll_held_out": (rolled[:, held_out], hidden),
         "roll_still": (still, hidden),
