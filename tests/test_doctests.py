@@ -14,6 +14,7 @@ ROOT = Path(tvae_core.__file__).parent
 FACE = {"tvae_core", "tvae_core.experiments", "tvae_core.model.tvae.TVAE", "tvae_core.model.torus.roll"}
 FACE |= {"tvae_core.model.grouper.Grouper", "tvae_core.data.warps.affine_frames"}
 FACE |= {"tvae_core.data.dsprites.render", "tvae_core.config.Experiment.build_sequences"}
+FACE |= {"tvae_core.training.trainer.fit"}
 
 
 def examples():

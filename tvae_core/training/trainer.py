@@ -77,7 +77,16 @@ def fit(
 
     device: auto, cpu, cuda or mps. runs, data: the folders of runs and of downloaded data. progress: whether
     a bar is shown. watch: called with the model, the history and the seconds so far, every LOG_STEPS steps.
-    Raises ValueError for a device that is not there.
+    Raises ValueError for a device that is not there, OSError for data or files that cannot be had, and
+    DivergedError.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from tvae_core import EXPERIMENTS
+    >>> exp = EXPERIMENTS["nontvae_mnist"].at_scale("smoke").with_options(max_steps=2, eval_sequences=4)
+    >>> with TemporaryDirectory() as folder:
+    ...     run = fit(exp, runs=folder, progress=False)
+    ...     run.title, run.complete, run.history[-1]["step"], list(run.results)
+    ('VAE, max_steps=2 eval_sequences=4', True, 2, ['trained', 'untrained', 'chance'])
     """
     return _fit([exp], device, runs, data, progress, watch)[0]
 
