@@ -92,7 +92,7 @@ def test_wrong_names_are_refused_naming_the_nearest(arguments, capsys, tmp_path)
 def test_wrong_options_are_refused_and_leave_nothing_behind(setting, capsys, tmp_path):
     arguments = ["--name", "tvae_Lshort_mnist", *SMALL, "--set", setting, "--runs", str(tmp_path)]
     assert re.search(WRONG_OPTIONS[setting], refused(arguments, capsys))
-    assert not list(tmp_path.iterdir())
+    assert not visible(tmp_path)
 
 
 def test_weights_and_biases_is_asked_for_before_training(capsys, tmp_path, monkeypatch):

@@ -99,7 +99,7 @@ def measure(
     frames = exp.batch_size * exp.n_transforms
     with fresh_learners(exp, device, data, seeds) as learners:
         first = learners[0]
-        model, dtype = first.model, getattr(torch, first.exp.precision)
+        model, precision = first.model, first.exp.precision
         index, g = first.members(), generator(device, 0, "bench")
         batch = first.data.train.batch(index, g)
         copy = exp.build_model().to(device)  # random gradients would spoil the model
@@ -107,7 +107,7 @@ def measure(
             parameter.grad = torch.randn_like(parameter)
         step = milliseconds(Step(learners), seconds) / seeds
         made = milliseconds(lambda: first.data.train.batch(index, g), seconds)
-        products = milliseconds(matrix_products(model, frames, dtype), seconds)
+        products = milliseconds(matrix_products(model, frames, getattr(torch, precision)), seconds)
         optimizer = milliseconds(build_optimizer(exp, copy).step, seconds)
         with torch.inference_mode():  # in float32, as evaluate and the figures do
             t = model.latents(batch.x)
@@ -116,7 +116,7 @@ def measure(
     epochs = 300_000 / step / (FULL_MNIST // exp.batch_size)
     return {
         "name": exp.name,
-        "precision": str(dtype).removeprefix("torch."),
+        "precision": precision,
         "seeds": seeds,
         "frames": frames,
         "step_ms": step,
@@ -158,7 +158,7 @@ def bench(
     literal step does. Raises ValueError for a device that is not there.
     """
     device = choose_device(device_name)
-    names = dict.fromkeys(str(choose_precision(p, device)).removeprefix("torch.") for p in precisions)
+    names = dict.fromkeys(choose_precision(precision, device) for precision in precisions)
     variants = [exp.with_options(precision=name) for name in names]
     # in turn, so that what else the machine does meets all of them
     measured = [[measure(variant, device, data, seconds, seeds) for variant in variants] for _ in range(runs)]

@@ -25,19 +25,19 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(available()[0] if name == "auto" else name)
 
 
-def choose_precision(name: str, device: torch.device) -> torch.dtype:
+def choose_precision(name: str, device: torch.device) -> str:
     """Return the type of the matrix products: float32, bfloat16 or auto.
 
     `auto` is bfloat16 where the hardware multiplies it, else float32.
     """
-    if name == "auto":
-        cpu = torch.cpu.get_capabilities()
-        native = {
-            "cuda": device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False),
-            "cpu": bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16")),
-        }
-        name = "bfloat16" if native.get(device.type) else "float32"
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+    if name != "auto":
+        return name
+    cpu = torch.cpu.get_capabilities()
+    native = {
+        "cuda": device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False),
+        "cpu": bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16")),
+    }
+    return "bfloat16" if native.get(device.type) else "float32"
 
 
 def keep_freed_memory() -> None:

@@ -216,9 +216,8 @@ def plan(exp: Experiment, device: str = "auto", runs: Path | str = RUNS, data: P
     means with this folder `data`; nothing is fetched. Raises ValueError for a device that is not there.
     """
     chosen = choose_device(device)
-    precision = str(choose_precision(exp.precision, chosen)).removeprefix("torch.")
     source, key = exp.find_images(data)
-    exp = exp.with_options(precision=precision, source=source)
+    exp = exp.with_options(precision=choose_precision(exp.precision, chosen), source=source)
     run = Run(exp, Path(), chosen, data, key)
     return dataclasses.replace(run, folder=Path(runs).expanduser() / f"{exp.name}-{run.identity}")
 

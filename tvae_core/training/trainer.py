@@ -131,25 +131,21 @@ def _fit(
     if images.key != found[0].data_key:  # they could not be
         source = exps[0].image_set.source_of(images.key)
         found = [plan(exp.with_options(source=source), device, runs, data) for exp in exps]
-    exps[0].build_sequences("train", exps[0].seed, folder=data)  # refuses in time what they cannot give
-    missing = {run.folder: run for run in found if not run.complete}
-    with ExitStack() as held:
-        held.enter_context(signals())
-        # in one order, so that no two processes wait for each other
-        for run in sorted(missing.values(), key=lambda run: run.training):
+    each = {run.training: run for run in found if not run.complete}
+    with signals(), ExitStack() as held:
+        for _, run in sorted(each.items()):  # in one order, so that no two processes wait for each other
             held.enter_context(run.locked())
-        _train_and_measure([run for run in missing.values() if not run.complete], progress, watch)
+        _train_and_measure([run for run in each.values() if not run.complete], progress, watch)
     return found
 
 
 def _train_and_measure(runs: Sequence[Run], progress: bool, watch: Watch | None) -> None:
-    for run in runs:
-        write_json(run.folder / "config.json", dataclasses.asdict(run.exp))
-
     def together(learner: Learner) -> tuple[int, ...]:
         return (learner.step, learner.exp.seed) if learner.exp.wandb_on else (learner.step,)
 
-    learners = sorted(map(Learner, runs), key=together)
+    learners = sorted(map(Learner, runs), key=together)  # refuses what cannot be, before anything is written
+    for run in runs:
+        write_json(run.folder / "config.json", dataclasses.asdict(run.exp))
     for (done, *_), group in groupby(learners, key=together):
         group = list(group)
         if done < group[0].total:
