@@ -98,40 +98,45 @@ def measure(
     """
     frames = exp.batch_size * exp.n_transforms
     with fresh_learners(exp, device, data, seeds) as learners:
-        first = learners[0]
-        model, precision = first.model, first.exp.precision
-        index, g = first.members(), generator(device, 0, "bench")
-        batch = first.data.train.batch(index, g)
-        copy = exp.build_model().to(device)  # random gradients would spoil the model
-        for parameter in copy.parameters():
-            parameter.grad = torch.randn_like(parameter)
-        step = milliseconds(Step(learners), seconds) / seeds
-        made = milliseconds(lambda: first.data.train.batch(index, g), seconds)
-        products = milliseconds(matrix_products(model, frames, getattr(torch, precision)), seconds)
-        optimizer = milliseconds(build_optimizer(exp, copy).step, seconds)
-        with torch.inference_mode():  # in float32, as evaluate and the figures do
-            t = model.latents(batch.x)
-            evaluation = milliseconds(lambda: model(batch.x, g), seconds)
-            traversal = milliseconds(lambda: model.traverse(t, exp.anchor), seconds)
-    epochs = 300_000 / step / (FULL_MNIST // exp.batch_size)
+        ms = {name: milliseconds(work, seconds) for name, work in _works(learners, frames).items()}
+    ms["step"] /= seeds
+    floor = ms["matrix_products"] + ms["optimizer"]
+    epochs = 300_000 / ms["step"] / (FULL_MNIST // exp.batch_size)
+    a_frame = {"training": ms["step"], "evaluation": ms.pop("evaluation"), "traversal": ms.pop("traversal")}
     return {
         "name": exp.name,
-        "precision": precision,
+        "precision": learners[0].exp.precision,
         "seeds": seeds,
         "frames": frames,
-        "step_ms": step,
-        "data_ms": made,
-        "matrix_products_ms": products,
-        "optimizer_ms": optimizer,
-        "floor_ms": products + optimizer,
-        "ratio": step / (products + optimizer),
-        "data_share": made / step,
-        "frames_per_second": 1000 * frames / step,
+        **{f"{name}_ms": value for name, value in ms.items()},
+        "floor_ms": floor,
+        "ratio": ms["step"] / floor,
+        "data_share": ms["data"] / ms["step"],
+        "frames_per_second": 1000 * frames / ms["step"],
         **({} if exp.data == "dsprites" else {"epochs_in_5_minutes": epochs}),
-        "training_us_per_frame": 1000 * step / frames,
-        "evaluation_us_per_frame": 1000 * evaluation / frames,
-        "traversal_us_per_frame": 1000 * traversal / frames,
+        **{f"{name}_us_per_frame": 1000 * value / frames for name, value in a_frame.items()},
         "peak_memory_bytes": peak_device_memory(device) or peak_memory(),
+    }
+
+
+def _works(learners: Sequence[Learner], frames: int) -> dict[str, Work]:
+    """What is timed, by name; evaluation and traversal in float32, as evaluate and the figures do them."""
+    first = learners[0]
+    exp, model, train = first.exp, first.model, first.data.train
+    index, g = first.members(), generator(first.device, 0, "bench")
+    x = train.batch(index, g).x
+    copy = exp.build_model().to(first.device)  # random gradients would spoil the model
+    for parameter in copy.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    with torch.inference_mode():
+        t = model.latents(x)
+    return {
+        "step": Step(learners),
+        "data": lambda: train.batch(index, g),
+        "matrix_products": matrix_products(model, frames, getattr(torch, exp.precision)),
+        "optimizer": build_optimizer(exp, copy).step,
+        "evaluation": torch.inference_mode()(lambda: model(x, g)),
+        "traversal": torch.inference_mode()(lambda: model.traverse(t, exp.anchor)),
     }
 
 
