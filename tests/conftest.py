@@ -18,8 +18,20 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture
-def few(monkeypatch):
+def use_digits(monkeypatch):
+    """Put n random digits of two classes, the last of them the test split, in place of MNIST."""
+
+    def use(n, n_test):
+        g = torch.Generator().manual_seed(0)
+        images = torch.randint(256, (n, 28, 28), generator=g, dtype=torch.uint8)
+        labels, key = torch.arange(n) % 2, mnist.KEYS["offline"]
+        digits = Digits(images, labels, n_test, 6, key, "a few random digits")
+        monkeypatch.setattr(mnist, "load", lambda *_: digits)
+
+    return use
+
+
+@pytest.fixture
+def few(use_digits):
     """28 digits, six of them the test split, instead of MNIST."""
-    images = torch.randint(256, (28, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    digits = Digits(images, torch.arange(28) % 2, 6, 6, mnist.MNIST.keys["offline"], "a few random digits")
-    monkeypatch.setattr(mnist, "load", lambda *_: digits)
+    use_digits(28, 6)

@@ -3,18 +3,13 @@
 import pytest
 import torch
 
-from tvae_core.data import mnist
-from tvae_core.data.mnist import Digits
 from tvae_core.figures.prior import COLUMNS, MEASURED, Samples, draw_samples, prior_samples, smoothness_row
 from tvae_core.seeding import generator
 
 
 @pytest.fixture(autouse=True)
-def few(monkeypatch):
-    """90 digits, sixty of them the test split."""
-    images = torch.randint(256, (90, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    digits = Digits(images, torch.arange(90) % 2, 60, 6, mnist.MNIST.keys["offline"], "a few random digits")
-    monkeypatch.setattr(mnist, "load", lambda *_: digits)
+def many_test_digits(use_digits):
+    use_digits(90, 60)
 
 
 def test_smoothness_of_what_is_known():

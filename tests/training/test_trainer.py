@@ -17,8 +17,6 @@ from safetensors.torch import load_file
 
 from tvae_core import files
 from tvae_core.config import SCALES, Experiment
-from tvae_core.data import mnist
-from tvae_core.data.mnist import Digits
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.measures import evaluation, metrics
 from tvae_core.measures.catalog import MEASURES, flat
@@ -115,12 +113,8 @@ def test_what_is_to_be_ignored_stays_ignored():
 
 
 @pytest.fixture
-def few(monkeypatch):
-    """28 digits: an epoch of 16 is four steps of four, and a row of history falls due at every second."""
-    g = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (28, 28, 28), generator=g, dtype=torch.uint8)
-    digits = Digits(images, torch.arange(28) % 10, 6, 6, mnist.MNIST.keys["offline"], "a few random digits")
-    monkeypatch.setattr(mnist, "load", lambda *_: digits)
+def few(few, monkeypatch):
+    """An epoch of 16 digits is four steps of four, and a row of history falls due at every second."""
     for module in (learning, train):
         monkeypatch.setattr(module, "LOG_STEPS", 2)
 
