@@ -8,7 +8,7 @@ from tvae_core.seeding import generator
 
 
 @pytest.fixture(autouse=True)
-def many_test_digits(use_digits):
+def few(use_digits):
     use_digits(90, 60)
 
 
