@@ -28,6 +28,7 @@ WRONG_OPTIONS = {  # by what the sentence must say
     "group_kernel=(37,37)": "group_kernel.*18 frames",
     "seed=-1": "seed is -1",
     "kl_hold=2.0": "kl_hold is 2.0.*at most 1",
+    "window_hold=0.9": "window_hold .*window_ramp is 1.3",
     "kl_floor=0.0": "kl_floor is 0.0.*above 0",
     "n_off_diag=-1": "n_off_diag is -1",
     "test_data=dsprites": "test_data",

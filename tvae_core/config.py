@@ -108,6 +108,9 @@ class Experiment:
 
     def __post_init__(self):
         check_options(self)
+        for part in ("kl", "window"):
+            if (share := getattr(self, f"{part}_hold") + getattr(self, f"{part}_ramp")) > 1 + 1e-9:
+                raise ValueError(f"{part}_hold + {part}_ramp is {share:g}, but must be at most 1")
         if not re.fullmatch(r"\w[\w.+=-]*", self.name):
             raise ValueError(f"name is {self.name!r}, but must be letters, digits and _ . + = - alone")
         if self.test_data and not {self.data, self.test_data} <= {*_COLOURED}:

@@ -14,7 +14,6 @@ from tvae_core.data.mnist import DigitSequences
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.model.tvae import TVAE
 from tvae_core.seeding import generator, set_seed
-from tvae_core.training import learner as learning
 from tvae_core.training import step as capture
 from tvae_core.training import trainer as training
 from tvae_core.training.learner import Learner
@@ -358,13 +357,6 @@ def test_together_is_alone(name, changes, data, tmp_path):
         assert apart(learner.model, alone.model, exp.build_model(learner.exp.seed)) < 0.01
     with pytest.raises(AssertionError):  # the last one beside the seed before it
         torch.testing.assert_close(together[1].terms, alone.terms, **ROUNDING)
-
-
-@pytest.fixture
-def brief(few, monkeypatch):
-    """A row of history at every second step."""
-    monkeypatch.setattr(learning, "LOG_STEPS", 2)
-    monkeypatch.setattr(training, "LOG_STEPS", 2)
 
 
 def seeds_of(exp, seeds, folder, data, **options):

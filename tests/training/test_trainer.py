@@ -112,15 +112,8 @@ def test_what_is_to_be_ignored_stays_ignored():
     assert not held.requested
 
 
-@pytest.fixture
-def few(few, monkeypatch):
-    """An epoch of 16 digits is four steps of four, and a row of history falls due at every second."""
-    for module in (learning, train):
-        monkeypatch.setattr(module, "LOG_STEPS", 2)
-
-
 def tiny(**changes):
-    """Six steps of a model with two capsules, one and a half epochs of `few`."""
+    """Six steps of a model with two capsules, one and a half epochs of the few digits."""
     return smoke("tvae_Lshort_mnist", **{"n_caps": 2, "max_steps": 6, "batch_size": 4, **changes})
 
 
@@ -128,7 +121,7 @@ SGD = {"optimizer": "sgd", "lr": 1e-4, "lr_decay": 0.0}
 
 
 @pytest.mark.parametrize("changes", [{}, SGD], ids=["adamw", "sgd"])
-def test_an_interrupted_run_ends_as_if_it_had_never_stopped(changes, few, data, tmp_path, monkeypatch):
+def test_an_interrupted_run_ends_as_if_it_had_never_stopped(changes, brief, data, tmp_path, monkeypatch):
     exp = tiny(**changes)
     straight = run_it(exp, tmp_path / "straight", data)
     assert [row["step"] for row in straight.history] == [2, 4, 6]
@@ -146,7 +139,7 @@ def test_an_interrupted_run_ends_as_if_it_had_never_stopped(changes, few, data, 
         assert_same(run_it(exp, folder, data), straight)
 
 
-def test_a_killed_run_goes_on_from_its_last_checkpoint(few, data, tmp_path, monkeypatch):
+def test_a_killed_run_goes_on_from_its_last_checkpoint(brief, data, tmp_path, monkeypatch):
     def die():
         raise RuntimeError("killed")
 
@@ -161,7 +154,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(few, data, tmp_path, monk
 
 
 @pytest.mark.parametrize("last", ["history.json", "provenance.json", "results.json"])
-def test_a_kill_between_checkpoint_and_results_costs_no_training(last, few, data, tmp_path, monkeypatch):
+def test_a_kill_between_checkpoint_and_results_costs_no_training(last, brief, data, tmp_path, monkeypatch):
     straight = run_it(tiny(), tmp_path / "straight", data)
 
     def write(path, value):
@@ -178,7 +171,7 @@ def test_a_kill_between_checkpoint_and_results_costs_no_training(last, few, data
 
 
 @pytest.mark.parametrize("lost", ["results.json", "per_sequence.safetensors"])
-def test_a_run_that_lost_its_results_is_measured_again_not_trained(lost, few, data, tmp_path, monkeypatch):
+def test_a_run_that_lost_its_results_is_measured_again_not_trained(lost, brief, data, tmp_path, monkeypatch):
     straight = run_it(tiny(), tmp_path / "straight", data)
     trained = run_it(tiny(), tmp_path / "lost", data)
     (trained.folder / lost).unlink()
@@ -188,7 +181,7 @@ def test_a_run_that_lost_its_results_is_measured_again_not_trained(lost, few, da
     assert measured.provenance == trained.provenance  # of the training, not of the measuring
 
 
-def test_measures_are_the_means_of_what_is_kept_for_each_sequence(few, data, tmp_path):
+def test_measures_are_the_means_of_what_is_kept_for_each_sequence(brief, data, tmp_path):
     run = run_it(tiny(), tmp_path, data)
     for kind in ("trained", "untrained"):
         row, kept = run.results[kind], run.per_sequence(kind)
@@ -203,7 +196,7 @@ def test_measures_are_the_means_of_what_is_kept_for_each_sequence(few, data, tmp
         assert torch.equal(*(run.per_sequence(kind)["nll"] for kind in ("trained", "untrained")))
 
 
-def test_of_two_that_ask_for_the_same_run_one_trains(few, data, tmp_path, monkeypatch):
+def test_of_two_that_ask_for_the_same_run_one_trains(brief, data, tmp_path, monkeypatch):
     began, trained, found = threading.Event(), [], []
     train_it = Trainer.train
 
@@ -281,14 +274,14 @@ def test_what_determines_a_run_determines_its_folder(option):
     assert named(exp, "k").identity != named(exp, "other images").identity
 
 
-def test_seed_and_folder_of_a_run(few, data, tmp_path):
+def test_seed_and_folder_of_a_run(brief, data, tmp_path):
     a, b = (plan(tiny(**changes), "cpu", tmp_path, data) for changes in ({}, {"seed": 5}))
     assert (a.exp.seed, b.exp.seed) == (2, 5) and a.folder != b.folder
     assert a.folder.parent == tmp_path and a.folder.name.startswith("tvae_Lshort_mnist-")
     assert not list(tmp_path.iterdir())  # finding makes nothing
 
 
-def test_provenance_and_config(few, data, tmp_path):
+def test_provenance_and_config(brief, data, tmp_path):
     run = run_it(tiny(), tmp_path, data)
     assert set(run.provenance) >= {"data", "commit", "device", "system", "python", "versions", "seconds"}
     assert run.provenance["data"] == "a few random digits" and run.provenance["seconds"] > 0
@@ -306,7 +299,7 @@ def test_without_git_the_commit_is_not_known(monkeypatch, tmp_path):
     assert software()["commit"] is None and software()["python"]
 
 
-def test_history_holds_the_means_since_the_last_row(few, data, tmp_path, monkeypatch):
+def test_history_holds_the_means_since_the_last_row(brief, data, tmp_path, monkeypatch):
     fine = run_it(tiny(eval_epochs=9), tmp_path / "a", data)
     for module in (learning, train):
         monkeypatch.setattr(module, "LOG_STEPS", 1)
@@ -317,7 +310,7 @@ def test_history_holds_the_means_since_the_last_row(few, data, tmp_path, monkeyp
             assert row[term] == pytest.approx(sum(r[term] for r in pair) / 2, rel=1e-5)
 
 
-def test_untrained_and_chance_rows(few, data, tmp_path):
+def test_untrained_and_chance_rows(brief, data, tmp_path):
     run = run_it(tiny(), tmp_path, data)
     fresh = evaluation.evaluate(run.exp.build_model(), run.exp, data)
     assert run.results["untrained"] == fresh
@@ -421,7 +414,7 @@ def test_training_sees_the_train_split_and_measuring_the_test_split(data):
     assert sum(map(len, parts)) == len(set().union(*parts)) == 5000
 
 
-def test_an_epoch_visits_every_digit_once(few, data, tmp_path):
+def test_an_epoch_visits_every_digit_once(brief, data, tmp_path):
     learner, orders = Learner(plan(tiny(), "cpu", tmp_path, data)), []
     for learner.step in range(8):
         orders.append(learner.members())

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from tvae_core.experiments import EXPERIMENTS
-from tvae_core.training import learner as learning
 from tvae_core.training import trainer as training
 from tvae_core.training.learner import DivergedError, Learner
 from tvae_core.training.progress import signals
@@ -21,10 +20,8 @@ SMALL = {"max_steps": 4, "batch_size": 2, "n_caps": 2, "eval_sequences": 2, "n_i
 
 
 @pytest.fixture(autouse=True)
-def said(few, monkeypatch, caplog):
-    """What the library says; a row of history at every second step."""
-    for module in (learning, training):
-        monkeypatch.setattr(module, "LOG_STEPS", 2)
+def said(brief, monkeypatch, caplog):
+    """What the library says."""
     monkeypatch.setattr(logging.getLogger("tvae_core"), "propagate", True)
     caplog.set_level("INFO", "tvae_core")
     return caplog

@@ -128,8 +128,9 @@ class Learner:
 
     @property
     def window(self) -> tuple[int, ...]:
-        """The group_kernel of the last step (Experiment.window_at)."""
-        return self.exp.window_at((self.step - 1) / self.total)
+        """The group_kernel of W as it is: that of the last step, at the end the experiment's own."""
+        done = self.step == self.total
+        return self.exp.group_kernel if done else self.exp.window_at((self.step - 1) / self.total)
 
     def members(self) -> Int[Tensor, " B"]:
         """Return the members of the next step's batch, as places in the training split.

@@ -175,15 +175,20 @@ class Step:
         (self._launch or self.work)()
         for one in self.learners:
             one.step += 1
+        if self.learners[0].step == self.learners[0].total:
+            self._set_window(self.exp.group_kernel)  # by which it is measured, however few the steps were
+
+    def _set_window(self, window: tuple[int, ...]) -> None:
+        if window != self.window:
+            self.window, w = window, window_matrix(self.exp, window)
+            for one in self.learners:
+                one.model.grouper.fixed.copy_(w)
 
     def prepare(self) -> None:
         """Write what this step differs in; none of it waits for the device, unless the window changes."""
         step, total = self.learners[0].step, self.learners[0].total
         self.weight.fill_(kl_weight(self.exp, step, total))
-        if (window := self.exp.window_at(step / total)) != self.window:
-            self.window, w = window, window_matrix(self.exp, window)
-            for one in self.learners:
-                one.model.grouper.fixed.copy_(w)
+        self._set_window(self.exp.window_at(step / total))
         for one, row, g in zip(self.learners, self.index, self.generators, strict=True):
             row.copy_(one.members())
             set_seed(g, one.exp.seed, "step", step)
