@@ -14,6 +14,8 @@ ROOT = Path(tvae_core.__file__).parent
 FACE = {"tvae_core", "tvae_core.experiments", "tvae_core.model.tvae.TVAE", "tvae_core.model.torus.roll"}
 FACE |= {"tvae_core.model.grouper.Grouper", "tvae_core.data.warps.affine_frames"}
 FACE |= {"tvae_core.data.dsprites.render", "tvae_core.config.Experiment.build_sequences"}
+FACE |= {"tvae_core.training.trainer.fit", "tvae_core.measures.evaluation.evaluate"}
+FACE |= {f"tvae_core.measures.metrics.{name}" for name in ("equivariance_error", "capsule_correlation")}
 FACE |= {"tvae_core.training.trainer.fit"}
 
 

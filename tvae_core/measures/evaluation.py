@@ -116,6 +116,11 @@ def evaluate(model: TVAE, exp: Experiment, data: Path = DATA, progress: bool = F
     another sequence, and e_eq_share is e_eq / e_eq_chance.
 
     data: the folder of downloaded data. progress: whether a bar is shown.
+
+    >>> from tvae_core import EXPERIMENTS
+    >>> exp = EXPERIMENTS["tvae_Lshort_mnist"].at_scale("smoke").with_options(n_caps=2, eval_sequences=4)
+    >>> evaluate(exp.build_model(), exp)["n_sequences"]
+    4
     """
     device = next(model.parameters()).device
     return evaluate_sequences(model, exp, exp.build_sequences("test", exp.seed, device, data), progress)[0]

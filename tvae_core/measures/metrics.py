@@ -30,6 +30,9 @@ def equivariance_error(
     t: latents (B, S, C, D). partner: latents that take the place of t̂_{(l+δ) mod S}; those of other sequences
     give the chance level of a model, which depends on how alike all its latents are. centred: whether the
     mean over a capsule's units is taken out before normalising.
+
+    >>> equivariance_error(torch.eye(6).view(1, 6, 1, 6))  # a peak that moves by one unit a frame
+    tensor([0.])
     """
     s = t.shape[1]
     rolled, target = (_directions(x, centred) for x in (t, t if partner is None else partner))
@@ -127,6 +130,11 @@ def capsule_correlation(
     which factor moves. n is one more than the factor's largest index: a walk that comes to 0 comes from
     n - 1, so no sample with an Ω hides it. nan where fewer than two sequences, or only one start or roll,
     make it undefined. Raises ValueError for another omega.
+
+    >>> values = (torch.tensor([[1], [2], [5]]) + torch.arange(6)) % 6  # of one factor, in three sequences
+    >>> t = F.one_hot(values, 6).float().unsqueeze(2)  # one capsule whose peak is at the value
+    >>> capsule_correlation(t, values.unsqueeze(2), torch.tensor([0, 0, 0]))
+    tensor([1.])
     """
     rolls, starts = omega_rolls(t, factors, varied, omega)
     return pearson_per_factor(rolls, starts, varied, factors.shape[2])
