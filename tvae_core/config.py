@@ -128,20 +128,6 @@ class Experiment:
         if self.topography == "capsules" and self.group_kernel[0] > self.n_transforms:
             raise ValueError(f"group_kernel is {self.group_kernel}, but there are {self.n_transforms} frames")
 
-    def window_at(self, done: float) -> tuple[int, ...]:
-        """Return the group_kernel that training goes by when a share `done` of the steps is taken.
-
-        A shifting window begins with all S frames, loses one after window_hold of the steps and the others at
-        equal distances over the next window_ramp: early in training t sees frames that are held out from it
-        later. Other windows, and a trainable W, stay as they are.
-        """
-        shifts = self.topography == "capsules" and self.n_off_diag is not None and not self.trainable_w
-        wider = self.n_transforms - self.group_kernel[0] if shifts and self.group_kernel[0] > 1 else 0
-        if wider and done >= self.window_hold:
-            ramp = (done - self.window_hold) / self.window_ramp if self.window_ramp else 1.0
-            wider = max(0, wider - 1 - math.floor(ramp * (wider - 1) + 1e-9))
-        return tuple(length + wider for length in self.group_kernel)
-
     @property
     def capsule_shape(self) -> tuple[int, ...]:
         """The shape of a capsule, (D,) unless it has several dimensions."""

@@ -18,14 +18,8 @@ from tvae_core.training import step as capture
 from tvae_core.training import trainer as training
 from tvae_core.training.learner import Learner
 from tvae_core.training.runs import plan
-from tvae_core.training.step import (
-    Step,
-    chosen_frames,
-    kl_weight,
-    learning_rate,
-    mean_terms,
-    window_matrix,
-)
+from tvae_core.training.schedule import chosen_frames, kl_weight, learning_rate, window_at, window_matrix
+from tvae_core.training.step import Step, mean_terms
 from tvae_core.training.trainer import Trainer, fit, fit_seeds
 
 CPU = torch.device("cpu")
@@ -224,9 +218,9 @@ def test_the_window_loses_one_frame_after_the_other(name, lengths):
     exp = EXPERIMENTS[name].with_options(**SHRINKS)
     done = (0.0, 0.299, 0.3, 0.399, 0.4, 0.5, 0.6, 0.699, 0.7, 1.0)
     for share, length in zip(done, lengths, strict=True):
-        assert exp.window_at(share) == ((length, length) if length else exp.group_kernel)
-        assert EXPERIMENTS[name].window_at(share) == exp.group_kernel
-    assert exp.with_options(trainable_w=True).window_at(0.0) == exp.group_kernel
+        assert window_at(exp, share) == ((length, length) if length else exp.group_kernel)
+        assert window_at(EXPERIMENTS[name], share) == exp.group_kernel
+    assert window_at(exp.with_options(trainable_w=True), 0.0) == exp.group_kernel
 
 
 def test_each_step_has_its_window(data, tmp_path):

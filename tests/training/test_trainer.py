@@ -25,7 +25,8 @@ from tvae_core.training import trainer as train
 from tvae_core.training.learner import Learner, build_optimizer
 from tvae_core.training.provenance import software
 from tvae_core.training.runs import Run, plan
-from tvae_core.training.step import Step, kl_weight, learning_rate
+from tvae_core.training.schedule import kl_weight, learning_rate
+from tvae_core.training.step import Step
 from tvae_core.training.trainer import Trainer, fit
 
 NAMES = list(EXPERIMENTS)

@@ -14,6 +14,7 @@ from tvae_core.measures.evaluation import evaluate_sequences
 from tvae_core.model.tvae import TVAE
 from tvae_core.seeding import generator
 from tvae_core.training.runs import CHECKPOINT, Run, Splits
+from tvae_core.training.schedule import window_at
 from tvae_core.training.store import DamagedFile, read_about, read_tensors, restore
 
 TERMS = ("nll", "kl_z", "kl_u")
@@ -130,7 +131,7 @@ class Learner:
     def window(self) -> tuple[int, ...]:
         """The group_kernel of W as it is: that of the last step, at the end the experiment's own."""
         done = self.step == self.total
-        return self.exp.group_kernel if done else self.exp.window_at((self.step - 1) / self.total)
+        return self.exp.group_kernel if done else window_at(self.exp, (self.step - 1) / self.total)
 
     def members(self) -> Int[Tensor, " B"]:
         """Return the members of the next step's batch, as places in the training split.

@@ -1,6 +1,5 @@
-"""One training step: its learning rate, KL weight, window and frames, and the work on the device."""
+"""One training step, as fixed work on the device, and its recording as a CUDA graph."""
 
-import dataclasses
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,57 +10,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
-from tvae_core.config import Experiment
 from tvae_core.model.tvae import TVAE, Noise, Output
 from tvae_core.seeding import set_seed
 from tvae_core.training.hardware import keep_freed_memory
 from tvae_core.training.learner import Learner
-
-
-def kl_weight(exp: Experiment, step: int, total: int) -> float:
-    """Return the weight of KL(z) and KL(u) at a step: kl_floor at first, then rising to 1 (kl_hold, kl_ramp).
-
-    It rises by the same factor in each step: along a straight line small weights would be over within a few
-    steps, before the decoder can learn to do with less.
-    """
-    done = step / total - exp.kl_hold
-    left = 0.0 if done >= exp.kl_ramp else 1 - max(0.0, done) / exp.kl_ramp if exp.kl_ramp else 1.0
-    return exp.kl_floor**left
-
-
-def learning_rate(exp: Experiment, step: int, total: int) -> float:
-    """Return the learning rate at a step: constant, but falling to 0 in the last `lr_decay` of the steps."""
-    left = max(0.0, 1 - step / total)
-    return exp.lr * (left / exp.lr_decay if left < exp.lr_decay else 1.0)
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the rate; where the optimizer keeps it in a tensor, in place, since a CUDA graph reads it there."""
-    for group in optimizer.param_groups:
-        if isinstance(group["lr"], torch.Tensor):
-            group["lr"].fill_(rate)
-        else:
-            group["lr"] = rate
-
-
-def window_matrix(exp: Experiment, lengths: tuple[int, ...]) -> Float[Tensor, "A N N"]:
-    """Return W of a window of other lengths, scaled to the mean row sum of the experiment's own W."""
-    own = exp.build_grouper().matrices
-    other = dataclasses.replace(exp, group_kernel=lengths).build_grouper().matrices
-    return other * (own.sum() / other.sum())
-
-
-def chosen_frames(frames: int, every: int, g: torch.Generator) -> Int[Tensor, " n"] | None:
-    """Return the positions of one in `every` frames, at least one, evenly spaced on the circle of frames.
-
-    The first is drawn, so each frame is as likely as any other. None, which means all, where every is 1.
-    """
-    if every == 1:
-        return None
-    n = max(1, frames // every)
-    first = torch.randint(frames, (), generator=g, device=g.device)
-    return (torch.arange(n, device=g.device) * frames // n + first) % frames
-
+from tvae_core.training.schedule import (
+    chosen_frames,
+    kl_weight,
+    learning_rate,
+    set_learning_rate,
+    window_at,
+    window_matrix,
+)
 
 WARM_UPS = 3  # as many as PyTorch's documentation takes
 
@@ -188,7 +148,7 @@ class Step:
         """Write what this step differs in; none of it waits for the device, unless the window changes."""
         step, total = self.learners[0].step, self.learners[0].total
         self.weight.fill_(kl_weight(self.exp, step, total))
-        self._set_window(self.exp.window_at(step / total))
+        self._set_window(window_at(self.exp, step / total))
         for one, row, g in zip(self.learners, self.index, self.generators, strict=True):
             row.copy_(one.members())
             set_seed(g, one.exp.seed, "step", step)
