@@ -310,11 +310,11 @@ def test_frames_equal_frames_made_one_at_a_time(digits, kind):
             torch.testing.assert_close(alone[0, 0], batch.x[i, frame], atol=1e-5, rtol=0)
 
 
-def test_the_frames_of_a_single_sequence_have_the_values_of_their_ladders(digits):
+def test_the_frames_of_a_single_sequence_have_the_values_of_their_factors(digits):
     batch = drawn(digits, "single", 30)
     images = sequences(digits).images[:30].unsqueeze(1).float() / 255
-    ladders = (torch.tensor(ladder) for ladder in (DEGREES, HUES, SIZES))
-    degrees, hues, scales = (ladder[batch.factors[..., f]] for f, ladder in enumerate(ladders))
+    tables = (torch.tensor(values) for values in (DEGREES, HUES, SIZES))
+    degrees, hues, scales = (table[batch.factors[..., f]] for f, table in enumerate(tables))
     torch.testing.assert_close(batch.x, affine_frames(images, degrees, scales, hues))
     assert FACTORS == ("rotation", "hue", "scale")
 

@@ -1,4 +1,4 @@
-"""The warps against kornia and against a literal loop over pixels, the sense of rotation, and the ladders."""
+"""The warps against kornia and against a literal loop over pixels, the sense of rotation, and the values of the factors."""
 
 import itertools
 import math
@@ -137,7 +137,7 @@ def test_frames_of_a_batch_do_not_mix():
         torch.testing.assert_close(alone[0, 0], together[i, s], atol=1e-6, rtol=0)
 
 
-def test_ladders():
+def test_values_of_the_factors():
     assert DEGREES == HUES == tuple(range(0, 360, 20))
     assert SIZES == tuple(float(value) for value in SPEC_SCALES.split())
     assert HUES.index(180) == 9

@@ -33,7 +33,7 @@ FILES = {  # of full MNIST, with their MD5
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
-LADDERS = torch.tensor([DEGREES, HUES, SIZES])  # (F, N): each factor's values, walked with wrap-around
+VALUES = torch.tensor([DEGREES, HUES, SIZES])  # (F, N): of each factor; after the last comes the first
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class DigitSequences:
     from standing still to two values a frame. `random`: as `single`, by 0, 1 or 2 values, drawn for each
     frame. `grey`: single grey frames, S = 1.
 
-    Where two factors advance, `varied` names rotation; `factors` holds the index of each in its ladder.
+    Where two factors advance, `varied` names rotation; `factors` holds the index of each among its VALUES.
     """
 
     factors = FACTORS
@@ -156,8 +156,8 @@ class DigitSequences:
         chosen = digits.split(split, seed)
         self.images = digits.images[chosen].to(device)
         self.labels = digits.labels[chosen].to(device)
-        self.ladders = LADDERS.to(device)
-        self.inverses = perspective_inverses(LADDERS[0]).float().to(device)
+        self.values = VALUES.to(device)
+        self.inverses = perspective_inverses(VALUES[0]).float().to(device)
         together = self.kind in ("dual", "perspective")  # angle and hue advance by one
         moves = torch.tensor([[1, 1, 0]] * 3) if together else torch.eye(len(FACTORS), dtype=torch.long)
         self.moves = moves.to(device)  # (varied, F): by how much each factor advances from frame to frame
@@ -217,7 +217,7 @@ class DigitSequences:
     def frames(self, index: Int[Tensor, " B"], factors: Int[Tensor, "B S F"]) -> Tensor:
         """Return the images (B, S, channels, 28, 28), in [0, 1], of digits with these factor indices."""
         images = self.images[index].unsqueeze(1).float() / 255
-        degrees, hues, scales = (self.ladders[i][factors[..., i]] for i in range(3))
+        degrees, hues, scales = (self.values[i][factors[..., i]] for i in range(3))
         if self.kind == "grey":
             return images.unsqueeze(1)
         if self.kind == "perspective":

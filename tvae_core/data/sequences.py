@@ -11,7 +11,7 @@ SPLITS = ("train", "validation", "test")
 class Batch(NamedTuple):
     """B sequences of S frames with the F true factors of each frame.
 
-    `varied` says which factor walks through its values; the index of a factor is its place in the
+    `varied` says which factor advances through its values; the index of a factor is its place in the
     `factors` of the sequences it comes from. `labels` is the digit's class, or the sprite's shape.
     """
 

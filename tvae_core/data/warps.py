@@ -1,4 +1,4 @@
-"""Turn, scale and colour whole batches of digits, and the values that their factors walk through."""
+"""Turn, scale and colour whole batches of digits, and the values that their factors take."""
 
 import math
 
