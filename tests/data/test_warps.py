@@ -1,4 +1,4 @@
-"""The warps against kornia and against a literal loop over pixels, the sense of rotation, and the values of the factors."""
+"""The warps against kornia and a literal loop over pixels, the sense of rotation, the values of factors."""
 
 import itertools
 import math
