@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from tvae_core.config import SCALES
 from tvae_core.experiments import read_experiment
 from tvae_core.figures.study import (
     STUDY,
@@ -75,7 +76,8 @@ def test_lengths_differ_in_steps_and_price_alone(runs):
         ]
         assert [run.results["trained"]["elbo"] for run in ends] == [row["ELBO"]]
     digits = [row["steps"] for row in length_rows(lengths) if row["data"] == "MNIST"]
-    assert digits == [2, 8, 40] * 2
+    n = SCALES["smoke"]["max_steps"]
+    assert digits == [n // 4, n, 5 * n] * 2
 
 
 def test_panels_of_lengths_show_each_price(runs):

@@ -136,7 +136,7 @@ def test_neighbourhoods_at_the_border_wrap_round():
     names, site = ["bubbles_mnist", "tvae_Lpartial_dsprites"], (14, 14)
     drawn = [topography(name) for name in names]
     figure = neighbourhoods(drawn, site)
-    for name, one, axes in zip(names, drawn, figure.axes[::2], strict=True):
+    for name, one, axes in zip(names, drawn, figure.axes[: len(names)], strict=True):
         filled = {tuple(s) for s in np.argwhere(axes.images[0].get_array()).tolist()}
         outlined = {(int(p.get_y()), int(p.get_x())) for p in axes.patches if hasattr(p, "get_x")}
         exp, (rows, columns_) = EXPERIMENTS[name], one.lattice

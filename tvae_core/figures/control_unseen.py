@@ -98,40 +98,24 @@ def all_motion_costs(run: Run, sequences: int = 100) -> dict[str, dict[str, Cost
 
 def motion_rows(costs: Mapping[str, Mapping[str, Costs]]) -> list[Mapping[str, object]]:
     """Return as table rows the roll that fits held-out frames best, beside the predicted one."""
-    return [
-        {
-            "motion": name,
-            "predicted roll": MOTIONS[name].roll,
-            "best roll": both["trained"].best,
-            "at the predicted": both["trained"].at(MOTIONS[name].roll),
-            "at 1": both["trained"].at(1),
-            "not rolled": both["trained"].at(0),
-            "reconstruction": both["trained"].reconstruction,
-            "mean frame": both["trained"].mean_frame,
-            "untrained, at the predicted": both["untrained"].at(MOTIONS[name].roll),
-        }
-        for name, both in costs.items()
-    ]
+    rows = []
+    for name, both in costs.items():
+        found, predicted = both["trained"], MOTIONS[name].roll
+        row = {"motion": name, "predicted roll": predicted, "best roll": found.best}
+        row |= {"at the predicted": found.at(predicted), "at 1": found.at(1), "not rolled": found.at(0)}
+        row |= {"reconstruction": found.reconstruction, "mean frame": found.mean_frame}
+        rows.append(row | {"untrained, at the predicted": both["untrained"].at(predicted)})
+    return rows
 
 
 def trained_motion_rows(runs: Sequence[Run], sequences: int = 100) -> list[Mapping[str, object]]:
     """Return as table rows what held-out frames cost after training on other motions, in nats."""
-    steady, rows = MOTIONS["rotation, as in training"], []
+    rows, keys = [], ("roll_held_out", "roll_still", "reconstruction")
     for run in runs:
-        costs = motion_costs(run, run.model, steady, sequences)
-        own = run.results["trained"]
-        rows.append(
-            {
-                "trained on": run.exp.data,
-                "steady, rolled": costs.at(1),
-                "steady, not rolled": costs.at(0),
-                "steady, reconstruction": costs.reconstruction,
-                **{
-                    f"own motion, {key}": own[key]
-                    for key in ("roll_held_out", "roll_still", "reconstruction")
-                },
-            }
-        )
+        found = motion_costs(run, run.model, MOTIONS["rotation, as in training"], sequences)
+        row = {"trained on": run.exp.data, "steady, rolled": found.at(1), "steady, not rolled": found.at(0)}
+        row |= {f"own motion, {key}": run.results["trained"][key] for key in keys}
+        rows.append(row | {"steady, reconstruction": found.reconstruction})
     return rows
 
 

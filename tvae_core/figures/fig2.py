@@ -7,11 +7,11 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.patches import FancyArrowPatch, Patch, Rectangle
 from torch import Tensor
 
 from tvae_core.experiments import read_experiment
-from tvae_core.plotting.style import ACCENT, BODY, INK, MUTED, PAPER, SMALL, WIDTH, blank, place, style, write
+from tvae_core.plotting.style import ACCENT, BODY, INK, MUTED, PAPER, SMALL, WIDTH, blank, style
 
 HERE, NEXT, EMPTY = "#7fb8d8", "#b86e00", "#f3f4f5"
 
@@ -53,29 +53,23 @@ def neighbourhoods(topographies: Sequence[Topography], site: tuple[int, int] = (
     Blue are the sites whose u² enters t at `site` (row, column), the dot. Outlined in orange are the sites
     whose u² enters t one frame later and one unit on. Where the two sets coincide, t rolls by itself.
     """
-    pitch = WIDTH / len(topographies)
-    side = pitch - 0.26
-    top, gap = 0.70, 0.42
+    names = {
+        "its u² enters t at the dot": (HERE, HERE),
+        "its u² enters t at the arrow's tip, one frame later and one unit on": (PAPER, NEXT),
+    }
+    key = [Patch(fc=fill, ec=edge, lw=0.9, label=name) for name, (fill, edge) in names.items()]
     with style():
-        figure = blank(WIDTH, top + 2 * side + gap + 0.55)
-        _explain(figure)
-        for i, topography in enumerate(topographies):
-            left = i * pitch + 0.22
-            write(figure, left, 0.27, topography.title, fontsize=BODY, weight="bold")
-            write(figure, left, 0.45, topography.subtitle, color=MUTED)
-            _draw_lattice(place(figure, left, top, side, side), topography, site)
-            _draw_matrix(place(figure, left, top + side + gap, side, side), topography, site)
-            write(figure, left, top + 2 * side + gap + 0.08, _counts(topography, site), linespacing=1.4)
+        figure = blank(WIDTH, 1.5 + 2 * (WIDTH / len(topographies) - 0.26), layout="constrained")
+        figure.legend(handles=key, loc="outside upper left", ncols=2, frameon=False, handlelength=1.0)
+        for (above, below), one in zip(
+            figure.subplots(2, len(topographies), squeeze=False).T, topographies, strict=True
+        ):
+            above.set_title(one.title, fontsize=BODY, weight="bold", pad=14)
+            above.text(0, 1.03, one.subtitle, transform=above.transAxes, color=MUTED, fontsize=SMALL)
+            _draw_lattice(above, one, site)
+            _draw_matrix(below, one, site)
+            below.set_xlabel(_counts(one, site), loc="left", linespacing=1.4)
     return figure
-
-
-def _explain(figure: Figure) -> None:
-    w, h = figure.get_size_inches()
-    square = {"transform": figure.transFigure, "lw": 0.9}
-    figure.add_artist(Rectangle((0.22 / w, 1 - 0.13 / h), 0.1 / w, 0.1 / h, fc=HERE, ec=HERE, **square))
-    write(figure, 0.38, 0.02, "its u² enters t at the dot")
-    figure.add_artist(Rectangle((2.02 / w, 1 - 0.13 / h), 0.1 / w, 0.1 / h, fc=PAPER, ec=NEXT, **square))
-    write(figure, 2.18, 0.02, "its u² enters t at the arrow's tip, one frame later and one unit on")
 
 
 def shared_sites(topography: Topography, site: tuple[int, int], step: tuple[int, int]) -> int:
@@ -95,12 +89,7 @@ def _counts(topography: Topography, site: tuple[int, int]) -> str:
     terms = int((listens_to(topography, *site) > 0).sum())
     along, across = shared_sites(topography, site, (1, 1)), shared_sites(topography, site, (1, 0))
     later = f"next {topography.axes[0].split()[0]}"
-    lines = (
-        f"{terms} terms; shared with the",
-        f"{later}, rolled by 1: {along}",
-        f"{later}, not rolled: {across}",
-    )
-    return "\n".join(lines)
+    return f"{terms} terms; shared with the\n{later}, rolled by 1: {along}\n{later}, not rolled: {across}"
 
 
 def _draw_lattice(axes: Axes, topography: Topography, site: tuple[int, int]) -> None:
@@ -129,14 +118,9 @@ def _draw_lattice(axes: Axes, topography: Topography, site: tuple[int, int]) -> 
 
 def _draw_matrix(axes: Axes, topography: Topography, site: tuple[int, int]) -> None:
     n = len(topography.w)
-    axes.imshow(
-        (topography.w > 0).numpy(),
-        cmap=ListedColormap([PAPER, ACCENT]),
-        interpolation="nearest",
-        vmin=0,
-        vmax=1,
-    )
+    colours = ListedColormap([PAPER, ACCENT])
+    axes.imshow((topography.w > 0).numpy(), cmap=colours, interpolation="nearest", vmin=0, vmax=1)
     row = site[0] * topography.lattice[1] + site[1]
     axes.plot(-0.025 * n, row, marker=">", ms=4, color=INK, clip_on=False)
-    axes.set(xlim=(-0.5, n - 0.5), ylim=(n - 0.5, -0.5))
+    axes.set(xlim=(-0.5, n - 0.5), ylim=(n - 0.5, -0.5), xticks=[], yticks=[])
     axes.set_title(f"W, {n} × {n} (▶ the dot)", fontsize=SMALL, pad=3)

@@ -54,7 +54,7 @@ def sweep_rows(runs: Sequence[Run]) -> pd.DataFrame:
 
 def sweep_panels(runs: Sequence[Run]) -> list[Panel]:
     """Return likelihoods and E_eq against K and against L, trained and untrained."""
-    axes = ((units_shared, "K, units shared"), (frames_shared, "2L, frames shared (of 18 unseen)"))
+    axes = ((units_shared, "K, units shared"), (frames_shared, "2L, frames shared (unseen)"))
     panels = []
     for measures, first, heading, unit, logarithmic in (
         (NATS, 0, "Likelihoods", "nats/frame, log scale", True),

@@ -91,14 +91,14 @@ def _entries(panels: Sequence[Panel]) -> list[Line2D]:
 def _draw(axes: Axes, panel: Panel) -> None:
     for curve in panel.curves:
         _draw_curve(axes, curve)
+    over = {"textcoords": "offset points", **_BESIDE}
     for name, level in panel.levels:
         axes.axhline(level, **_DOTTED)
-        over = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
-        axes.annotate(name, (0.995, level), (0, 2), ha="right", **_BESIDE, **over)
+        place = {"xycoords": axes.get_yaxis_transform(), "ha": "right"}
+        axes.annotate(name, (0.995, level), (0, 2), **place, **over)
     for name, spot in panel.marks:
         axes.axvline(spot, **_DOTTED)
-        over = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points"}
-        axes.annotate(name, (spot, 1.0), (2, -7), **_BESIDE, **over)
+        axes.annotate(name, (spot, 1.0), (2, -7), xycoords=axes.get_xaxis_transform(), **over)
     if panel.log:
         axes.set_yscale("log")
         low, high = axes.get_ylim()
@@ -140,7 +140,7 @@ def _draw_curve(axes: Axes, curve: Curve) -> None:
         bars = [value or 0.0 for value in curve.sd]
         axes.errorbar(curve.x, y, bars, fmt="none", ecolor=line["color"], elinewidth=0.8, capsize=2)
     axes.plot(curve.x, y, markevery=max(1, len(y) // 12), **line)
-    open_ = [i for i, hollow in enumerate(curve.hollow) if hollow]
-    style_ = {"marker": line["marker"], "markersize": 3.6, "markeredgewidth": 0.8, "linestyle": "none"}
-    at = [curve.x[i] for i in open_], [y[i] for i in open_]
-    axes.plot(*at, color=line["color"], markerfacecolor=PAPER, zorder=3, **style_)
+    hollow = [i for i, is_hollow in enumerate(curve.hollow) if is_hollow]
+    if hollow:
+        look = {**line, "markerfacecolor": PAPER, "linestyle": "none", "zorder": 3}
+        axes.plot([curve.x[i] for i in hollow], [y[i] for i in hollow], **look)
