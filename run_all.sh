@@ -199,9 +199,11 @@ run_tests() { # in a home of their own; the first step that fails ends it
     local chosen="not browser and not thorough" notebooks=(--only fig2,fig4,table1)
     if [ "${1:-}" = --thorough ]; then chosen="not browser" notebooks=(); fi
     cd "$root"
-    trap 'rm -rf "$TVAE_HOME"' EXIT
     TVAE_HOME="$(mktemp -d)"
-    export TVAE_HOME OMP_NUM_THREADS=1
+    trap 'rm -rf "$TVAE_HOME"' EXIT
+    export OMP_NUM_THREADS=1
+    find_home
+    mkdir -p "$IPYTHONDIR"
     find_browser
     step "ruff" "$python" -m ruff check .
     step "ruff format" "$python" -m ruff format --check .
@@ -231,6 +233,7 @@ clear_settings
 find_home
 set_up ${request[@]+"${request[@]}"}
 export PATH="$prefix/bin:$PATH"
+mkdir -p "$IPYTHONDIR" # IPython warns where it has to make the folder above its own
 
 case "${1:-}" in
     test) run_tests "${2:-}" ;;

@@ -96,6 +96,7 @@ def test_without_a_home_the_results_folder_is_one(clone, tmp_path, home):
     found = seen(done.stdout)
     assert done.returncode == 0 and found["HOME"] == str(tmp_path / "t" / "home") and found["LOGNAME"]
     assert found["XDG_DATA_HOME"].startswith(str(tmp_path)) and found["IPYTHONDIR"].startswith(str(tmp_path))
+    assert Path(found["IPYTHONDIR"]).is_dir()
     assert "XDG_CACHE_HOME" not in found  # it can be had below that home
 
 
