@@ -71,7 +71,7 @@ def saves(notebook) -> list[ast.Call]:
 def stored_scale_is_smoke(notebook):
     """So that storing and checking it takes seconds; what makes nothing is for whoever opens it: quick."""
     (cell,) = tagged(notebook, "parameters")
-    scale = "smoke" if saves(notebook) else "quick"
+    scale = "smoke" if "figures: str" in source(cell) else "quick"
     assert f'scale: str = "{scale}"' in source(cell)
     assert notebook["cells"].index(cell) < 3  # title, imports
 
@@ -189,7 +189,7 @@ PLANTED = [
     (parameters_are_typed_and_explained, change("code", "  # not used, as nothing is trained", "")),
     (parameters_are_typed_and_explained, change("code", '"bubbles_mnist",', "3,")),
     (stored_scale_is_smoke, change("code", '"smoke"', '"quick"')),
-    (stored_scale_is_smoke, change("code", "save(", "keep(")),
+    (stored_scale_is_smoke, change("code", "figures: str", "pictures: str")),
     (outputs_are_the_same_everywhere, output(output_type="stream", name="stderr", text="100%")),
     (outputs_are_the_same_everywhere, output(output_type="display_data", data={"image/png": "iVBOR"})),
     (outputs_are_the_same_everywhere, output(output_type="error", ename="E", evalue="", traceback=[])),
