@@ -166,7 +166,6 @@ def column(table: str, index: int) -> list[str]:
 def test_what_is_not_up_to_date_is_made_and_nothing_else(checkout):
     home, notebooks_ = checkout.parent / "home", checkout / "notebooks"
     made, failed = home / "figures" / "smoke", home / "failed" / "smoke" / "fig3.ipynb"
-    assert column(run_all(checkout, "--list")[1], 2) == ["missing", "missing"]
 
     (notebooks_ / "x.ipynb").write_text("")  # broken, and a copy: neither stops the others
     shutil.copy(notebooks_ / "fig4.ipynb", notebooks_ / "fig4-Copy1.ipynb")
@@ -183,34 +182,30 @@ def test_what_is_not_up_to_date_is_made_and_nothing_else(checkout):
 
     (notebooks_ / "x.ipynb").unlink()
     write_notebook(notebooks_, "fig3")
+    write_notebook(notebooks_, "fig4", "raise LookupError('again')")
     for path in (notebooks_ / "fig3.ipynb", checkout / "tvae_core" / "files.py"):
         os.utime(path, (time.time() + 3600,) * 2)  # a clock that is ahead
     moved = checkout.rename(checkout.parent / "moved {checkout}")
-    notebooks_ = moved / "notebooks"
     code, table = run_all(moved, "--seeds", "7")
-    assert code == 0 and "1 of 2 to be made fig3" in table and column(table, 1) == ["made", "made"]
-    assert not failed.exists() and "● 2 made" in (made / "report.html").read_text()
+    assert code == 1 and column(table, 1) == ["made", "failed"], table
+    assert not failed.exists() and (made / "fig4.png").is_file()  # the old one stays
 
-    files = [path for path in home.rglob("*") if path.is_file() and ".snakemake" not in path.parts]
-    times = {path: path.stat().st_mtime_ns for path in files}
-    code, table = run_all(moved, "--seeds", "7")
-    assert code == 0 and "0 of 2 to be made" in table and column(table, 1) == ["made", "made"]
-    assert {path: path.stat().st_mtime_ns for path in files} == times  # the report's too
-
+    write_notebook(moved / "notebooks", "fig4")
     code, table = run_all(moved, "--only", "fig4", "--set", "steps=5")
     assert code == 0 and "1 of 1 to be made fig4" in table
     page = (made / "report.html").read_text()
-    assert "smoke [] 5" in page and "smoke [7] 3" in page
+    assert "● 2 made" in page and "smoke [] 5" in page and "smoke [7] 3" in page
     assert "--only fig4 --set steps=5</code>" in page and "--only fig3 --seeds 7</code>" in page
-    assert column(run_all(moved, "--list", "--set", "steps=5")[1], 2) == ["stale", "made"]
-    write_notebook(notebooks_, "fig4", "raise LookupError('again')")
+
+    files = [path for path in home.rglob("*") if path.is_file() and ".snakemake" not in path.parts]
+    times = {path: path.stat().st_mtime_ns for path in files}
     code, table = run_all(moved, "--only", "fig4", "--set", "steps=5")
-    assert code == 1 and column(table, 1) == ["failed"] and (made / "fig4.png").is_file()  # the old one stays
+    assert code == 0 and "0 of 1 to be made" in table and column(table, 1) == ["made"]
+    assert {path: path.stat().st_mtime_ns for path in files} == times  # the report's too
+    assert column(run_all(moved, "--list", "--set", "steps=5")[1], 2) == ["stale", "made"]  # as a run
 
 
-def test_a_reference_that_cannot_be_is_refused_before_anything_is_made(
-    available, tmp_path, monkeypatch, capsys
-):
+def test_a_wrong_reference_is_refused_before_anything_is_made(available, tmp_path, monkeypatch, capsys):
     path = tmp_path / "reference.csv"
     path.write_text("nontvae_mnist,e_ep,13274\n")
     monkeypatch.setattr(reproduce, "reproducible", lambda: (available, {}, {}))
