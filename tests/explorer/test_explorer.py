@@ -9,11 +9,11 @@ from PIL import Image, ImageDraw
 
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.explorer.export import animate_own_digit
-from tvae_core.explorer.panel_compare import compare_panel, through_run
-from tvae_core.explorer.panel_digit import as_digit, digit_panel, draw_strokes
-from tvae_core.explorer.panel_latents import UNIT, latents_panel
-from tvae_core.explorer.panel_roll import choose_panel, roll_panel
-from tvae_core.explorer.panel_save import save_panel, snippet
+from tvae_core.explorer.panel_compare import ComparePanel, through_run
+from tvae_core.explorer.panel_digit import DigitPanel, as_digit, draw_strokes
+from tvae_core.explorer.panel_latents import UNIT, LatentsPanel
+from tvae_core.explorer.panel_roll import ChoosePanel, RollPanel
+from tvae_core.explorer.panel_save import SavePanel, snippet
 from tvae_core.explorer.pictures import compared_frames, roll_frames, roll_picture, timeline_of
 from tvae_core.explorer.pixels import LINE, png, side_by_side
 from tvae_core.explorer.scene import OwnDigit, RollState, encode_own_digit, open_sequence
@@ -53,7 +53,7 @@ def images(frames, rolls):
 
 
 def test_the_slider_picks_what_the_library_decodes(explorer, runs):
-    panel = roll_panel(explorer)
+    panel = RollPanel(explorer)
     (slider,), (play,) = (parts(panel, kind) for kind in ("FloatSlider", "Play"))
     truth = open_sequence(runs[0])
 
@@ -73,7 +73,7 @@ def test_the_slider_picks_what_the_library_decodes(explorer, runs):
 
 
 def test_what_stays_is_not_drawn_or_sent_again(explorer):
-    panels, sent = [roll_panel(explorer), latents_panel(explorer), compare_panel(explorer)], []
+    panels, sent = [RollPanel(explorer), LatentsPanel(explorer), ComparePanel(explorer)], []
     for i, panel in enumerate(panels):
         for j, picture in enumerate(parts(panel, "Image")):
             picture.observe(lambda change, which=(i, j): sent.append(which), "value")
@@ -90,8 +90,8 @@ def test_what_stays_is_not_drawn_or_sent_again(explorer):
 
 def test_another_run_or_image_is_shown_by_every_panel(explorer, runs):
     chooser, pictures = (
-        choose_panel(explorer),
-        [parts(panel(explorer), "Image")[0] for panel in (roll_panel, latents_panel, compare_panel)],
+        ChoosePanel(explorer),
+        [parts(panel(explorer), "Image")[0] for panel in (RollPanel, LatentsPanel, ComparePanel)],
     )
     before = [picture.value for picture in pictures]
     parts(chooser, "BoundedIntText")[0].value = 3
@@ -106,7 +106,7 @@ def test_another_run_or_image_is_shown_by_every_panel(explorer, runs):
 
 
 def test_a_unit_can_be_given_another_value(explorer):
-    panel = latents_panel(explorer)
+    panel = LatentsPanel(explorer)
     (*_, picture), (slider,) = parts(panel, "Image"), parts(panel, "FloatSlider")
     c, d = parts(panel, "BoundedIntText")
     c.value, d.value = 2, 5
@@ -119,7 +119,7 @@ def test_a_unit_can_be_given_another_value(explorer):
 
 
 def test_w_is_that_of_the_unit_under_the_pointer(explorer):
-    panel = latents_panel(explorer)
+    panel = LatentsPanel(explorer)
     (canvas,), (_, maps, frames) = parts(panel, "Canvas"), parts(panel, "Image")
     c, d = parts(panel, "BoundedIntText")
     picked, decoded = maps.value, frames.value
@@ -152,7 +152,7 @@ def test_of_many_moves_the_last_is_drawn():
 
 
 def test_what_another_run_cannot_see_is_said(explorer, runs):
-    panel = compare_panel(explorer)
+    panel = ComparePanel(explorer)
     (second,) = parts(panel, "Dropdown")
     second.value = runs[1]
     said, table, about = (words.value for words in parts(panel, "HTML"))
@@ -165,7 +165,7 @@ def test_what_another_run_cannot_see_is_said(explorer, runs):
 
 
 def test_both_models_roll_the_same_capsules(explorer, runs):
-    panel = compare_panel(explorer)
+    panel = ComparePanel(explorer)
     parts(panel, "Dropdown")[0].value = runs[1]
     explorer.roll = explorer.roll.with_capsules([0, 2]).at(1.5)
     other = through_run(explorer.roll, runs[1])
@@ -183,7 +183,7 @@ def executed_alone_makes_it_again(code, path):
 
 
 def test_a_digit_of_ones_own_is_saved_with_code_that_makes_it_again(explorer, tmp_path):
-    pad, panel = digit_panel(explorer), save_panel(explorer, tmp_path)
+    pad, panel = DigitPanel(explorer), SavePanel(explorer, tmp_path)
     (upload,), (factor,) = parts(pad, "FileUpload"), parts(pad, "Dropdown")
     paper = Image.new("L", (200, 200), 255)
     ImageDraw.Draw(paper).line(SEVEN, 0, 18)
@@ -202,7 +202,7 @@ def test_a_digit_of_ones_own_is_saved_with_code_that_makes_it_again(explorer, tm
     assert explorer.own is None and "animate(run, [1]" in snippet(explorer, tmp_path, "roll.png")
 
 
-@pytest.mark.parametrize("panel, where", [(roll_panel, 1), (latents_panel, 0), (compare_panel, 0)])
+@pytest.mark.parametrize("panel, where", [(RollPanel, 1), (LatentsPanel, 0), (ComparePanel, 0)])
 def test_an_error_nobody_thought_of_is_said_and_its_traceback_kept(
     panel, where, explorer, monkeypatch, caplog
 ):
@@ -222,7 +222,7 @@ def test_an_error_nobody_thought_of_is_said_and_its_traceback_kept(
 
 
 def test_what_is_saved_comes_with_code_that_makes_it_again(explorer, tmp_path):
-    panel = save_panel(explorer, tmp_path)
+    panel = SavePanel(explorer, tmp_path)
     explorer.roll = explorer.roll.with_capsules([0, 2]).at(1.5)
     parts(panel, "Button")[0].click()
     assert (tmp_path / "roll.png").read_bytes() == png(roll_picture(explorer.roll), 9)

@@ -6,7 +6,7 @@ import ipywidgets as widgets
 
 from tvae_core.explorer.pictures import compared_frames, timeline_of
 from tvae_core.explorer.scene import RollState, encode_sequence
-from tvae_core.explorer.state import WIDE, ExplorerState, FrameDisplay, show_errors
+from tvae_core.explorer.state import WIDE, ExplorerState, FrameDisplay, Panel, describe_run
 from tvae_core.plotting.tables import number
 from tvae_core.training.runs import Run
 
@@ -48,45 +48,42 @@ def through_run(roll: RollState, other: Run) -> RollState:
     return sequence.roll(roll.capsules).at(roll.shift if roll.shift in sequence.shifts else 0.0)
 
 
-def compare_panel(explorer: ExplorerState) -> widgets.Widget:
-    """Show the sequence through a second run: rolls, and the measures of both."""
-    alike = [run for run in explorer.runs if run.exp.image_shape == explorer.run.exp.image_shape]
-    named = [(str(run), run) for run in explorer.runs]
-    second = widgets.Dropdown(options=named, value=alike[-1], description="Beside", layout=WIDE)
-    display, problem = FrameDisplay("compare"), widgets.HTML()
-    table, about = widgets.HTML(), widgets.HTML()
-    other: RollState | None = None  # the roll of the second run
+class ComparePanel(Panel):
+    """Show the sequence through a second run, at first the next best on the same data: rolls and measures."""
 
-    @show_errors(problem)
-    def encode(change: dict | None) -> None:
-        nonlocal other
-        other = None
+    def __init__(self, explorer: ExplorerState):
+        super().__init__(explorer)
+        others = [run for run in explorer.runs if run is not explorer.run] or explorer.runs
+        alike = [run for run in others if run.exp.data == explorer.run.exp.data] or [explorer.run]
+        runs = [(describe_run(run), run) for run in explorer.runs]
+        self.second = widgets.Dropdown(options=runs, value=alike[0], description="Beside", layout=WIDE)
+        self.display, self.table = FrameDisplay("compare"), widgets.HTML()
+        self.arrange(self.second, self.problem, self.display, self.table, self.words)
+        encode = self.guard(self.encode)
+        encode()
+        self.second.observe(encode, "value")
+        explorer.observe(self.guard(self.follow), "roll")
+
+    def encode(self, change: dict | None = None) -> None:
+        roll, self.other = self.explorer.roll, None
         try:
-            other = through_run(explorer.roll, second.value)
+            self.other = through_run(roll, self.second.value)
         finally:
-            if other is None:  # the pictures are those of another sequence
-                display.clear()
-                table.value = about.value = ""
-        names = f"A: {explorer.run}", f"B: {second.value}"
-        table.value = measures_table(dict(zip(names, (explorer.roll, other), strict=True)))
-        about.value = f"<p style='max-width: 70ch; line-height: 1.4'>{about_capcorr(explorer.roll)}</p>"
-        draw()
+            if self.other is None:  # the pictures are those of another sequence
+                self.display.clear()
+                self.table.value = self.words.value = ""
+        runs = {f"A: {self.explorer.run}": roll, f"B: {self.second.value}": self.other}
+        self.table.value = measures_table(runs)
+        self.words.value = f"<p style='max-width: 70ch; line-height: 1.4'>{about_capcorr(roll)}</p>"
+        self.draw()
 
-    def draw() -> None:
-        nonlocal other
-        if other.capsules != explorer.roll.capsules:
-            other = other.with_capsules(explorer.roll.capsules)
-        both = [explorer.roll, other.at(explorer.roll.shift)]
-        display.show(compared_frames(both), timeline_of(both), explorer.roll.position)
+    def draw(self) -> None:
+        roll = self.explorer.roll
+        if self.other.capsules != roll.capsules:
+            self.other = self.other.with_capsules(roll.capsules)
+        both = [roll, self.other.at(roll.shift)]
+        self.display.show(compared_frames(both), timeline_of(both), roll.position)
 
-    @show_errors(problem)
-    def follow(change: dict) -> None:
-        if other and change["old"].sequence is change["new"].sequence:
-            draw()
-        else:
-            encode(change)
-
-    encode(None)
-    second.observe(encode, "value")
-    explorer.observe(follow, "roll")
-    return widgets.VBox([second, problem, display.widget, table, about])
+    def follow(self, change: dict) -> None:
+        same = change["old"].sequence is change["new"].sequence
+        self.draw() if same and self.other else self.encode()

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
 from tvae_core.explorer.scene import OwnDigit
-from tvae_core.explorer.state import WRAPPED, ExplorerState, show_errors
+from tvae_core.explorer.state import ExplorerState, Panel
 
 SIDE, PEN = 224, 18  # pixels: side of the drawing, width of its line
 
@@ -53,27 +53,30 @@ def as_digit(picture: Image.Image) -> UInt8[Tensor, "28 28"]:
     return torch.from_numpy(np.array(sheet))
 
 
-class _Digit:
-    """The widgets of `digit_panel`."""
+class DigitPanel(Panel):
+    """Draw a digit with the mouse or upload an image; all panels then show its sequence."""
 
     def __init__(self, explorer: ExplorerState):
-        self.explorer, self.strokes, self.down = explorer, [], False
+        super().__init__(explorer)
+        self.strokes: list[Stroke] = []
+        self.down = False  # the button of the mouse
         self.canvas = Canvas(width=SIDE, height=SIDE)
         self.canvas.add_class("tvae-drawing")
         self.factor = widgets.Dropdown(options=("rotation", "hue", "scale"), description="Transform")
         self.roll_it = widgets.Button(description="Roll it", button_style="primary")
         self.clear = widgets.Button(description="Clear")
         self.upload = widgets.FileUpload(accept="image/*", description="Upload image")
-        self.words, self.problem = widgets.HTML(), widgets.HTML()
-        shown = show_errors(self.problem)
-        self.canvas.on_client_ready(shown(self.wipe))  # a front end that comes late has seen no drawing
-        self.canvas.on_mouse_down(shown(self.start))
-        self.canvas.on_mouse_move(shown(self.move))
-        self.canvas.on_mouse_up(shown(self.stop))
-        self.canvas.on_mouse_out(shown(self.stop))
-        self.clear.on_click(shown(self.wipe))
-        self.roll_it.on_click(shown(self.take_drawing))
-        self.upload.observe(shown(self.take_upload), "value")
+        buttons = widgets.HBox([self.roll_it, self.clear])
+        controls = [self.factor, buttons, self.upload, self.problem, self.words]
+        self.arrange([self.canvas, widgets.VBox(controls)])
+        self.canvas.on_client_ready(self.guard(self.wipe))  # a front end that comes late shows no drawing
+        self.canvas.on_mouse_down(self.guard(self.start))
+        self.canvas.on_mouse_move(self.guard(self.move))
+        self.canvas.on_mouse_up(self.guard(self.stop))
+        self.canvas.on_mouse_out(self.guard(self.stop))
+        self.clear.on_click(self.guard(self.wipe))
+        self.roll_it.on_click(self.guard(self.take_drawing))
+        self.upload.observe(self.guard(self.take_upload), "value")
 
     def wipe(self, button: object = None) -> None:
         self.strokes.clear()
@@ -107,11 +110,3 @@ class _Digit:
         self.words.value = ""
         self.explorer.show(OwnDigit(as_digit(picture), self.factor.value))
         self.words.value = "Every panel above shows it now."
-
-
-def digit_panel(explorer: ExplorerState) -> widgets.Widget:
-    """Draw a digit with the mouse or upload an image; all panels then show its sequence."""
-    panel = _Digit(explorer)
-    buttons = widgets.HBox([panel.roll_it, panel.clear])
-    controls = widgets.VBox([panel.factor, buttons, panel.upload, panel.problem, panel.words])
-    return widgets.HBox([panel.canvas, controls], layout=WRAPPED)

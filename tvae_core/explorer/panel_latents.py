@@ -7,25 +7,17 @@ from ipycanvas import Canvas
 
 from tvae_core.explorer.pictures import Unit, latent_frames, latent_maps
 from tvae_core.explorer.pixels import LINE, draw_map, png, row
-from tvae_core.explorer.state import (
-    FITTING,
-    WIDE,
-    WRAPPED,
-    Debounce,
-    ExplorerState,
-    drawn_in,
-    overlay,
-    show_errors,
-)
+from tvae_core.explorer.state import FITTING, WIDE, Debounce, ExplorerState, Panel, drawn_in, overlay
 
 UNIT = 14  # pixels: the side of a unit in the maps
 
 
-class _Latents:
-    """The widgets of `latents_panel`."""
+class LatentsPanel(Panel):
+    """Pick a unit in the map of t (click, or type), see u², v and W beside it, and give it another value."""
 
     def __init__(self, explorer: ExplorerState):
-        self.explorer, self.fitting = explorer, False
+        super().__init__(explorer)
+        self.fitting = False
         self.drawn: tuple = ()  # what the maps beside t show now
         self.pointed: Unit | None = None  # the unit under the pointer
         self.debounce = Debounce(0.03)
@@ -36,20 +28,20 @@ class _Latents:
         self.reset = widgets.Button(description="as it was")
         self.t, self.canvas = widgets.Image(), Canvas(width=10, height=10)  # the canvas hears the pointer
         self.maps, self.frames = widgets.Image(layout=FITTING), widgets.Image(layout=FITTING)
-        self.words, self.problem = widgets.HTML(), widgets.HTML()
         for widget, name in ((self.frames, "latents"), (self.maps, "maps"), (self.canvas, "units")):
             widget.add_class(f"tvae-{name}")
-        self.shown = show_errors(self.problem)
+        rows = [self.c, self.d], [self.value, self.reset], [overlay(self.t, self.canvas), self.maps]
+        self.arrange(*rows, self.problem, self.frames, self.words)
         self.fit_controls()
-        fit = self.shown(self.fit_controls)
+        fit = self.guard(self.fit_controls)
         explorer.observe(fit, "roll")
         self.c.observe(fit, "value")
         self.d.observe(fit, "value")
         self.reset.on_click(fit)
-        self.value.observe(self.shown(self.draw), "value")
-        self.canvas.on_mouse_down(self.shown(self.click))
-        self.canvas.on_mouse_move(self.shown(self.point))
-        self.canvas.on_mouse_out(self.shown(lambda *_: self.point(-1.0, -1.0)))
+        self.value.observe(self.guard(self.draw), "value")
+        self.canvas.on_mouse_down(self.guard(self.click))
+        self.canvas.on_mouse_move(self.guard(self.point))
+        self.canvas.on_mouse_out(self.guard(lambda *_: self.point(-1.0, -1.0)))
 
     def fit_controls(self, change: object = None) -> None:
         """Set the limits and the value that the roll and the picked unit need."""
@@ -96,16 +88,4 @@ class _Latents:
     def point(self, x: float, y: float) -> None:
         before, self.pointed = self.pointed, self.unit_at(x, y)
         if self.pointed != before:
-            self.debounce.call(self.shown(self.draw))
-
-
-def latents_panel(explorer: ExplorerState) -> widgets.Widget:
-    """Pick a unit in the map of t (click, or type), see u², v and W beside it, and give it another value."""
-    panel = _Latents(explorer)
-    rows = [
-        [panel.c, panel.d],
-        [panel.value, panel.reset],
-        [overlay(panel.t, panel.canvas), panel.maps],
-    ]
-    lines = [widgets.HBox(row, layout=WRAPPED) for row in rows]
-    return widgets.VBox([*lines, panel.problem, panel.frames, panel.words])
+            self.debounce.call(self.guard(self.draw))

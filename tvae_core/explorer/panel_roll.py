@@ -11,57 +11,52 @@ import ipywidgets as widgets
 
 from tvae_core.explorer.pictures import roll_frames, timeline_of
 from tvae_core.explorer.scene import STEPS, factors_of
-from tvae_core.explorer.state import (
-    WIDE,
-    WRAPPED,
-    ExplorerState,
-    FrameDisplay,
-    drawn_in,
-    show_errors,
-)
+from tvae_core.explorer.state import WIDE, ExplorerState, FrameDisplay, Panel, describe_run, drawn_in
 from tvae_core.validation import parse_numbers
 
 
-def choose_panel(explorer: ExplorerState) -> widgets.Widget:
+class ChoosePanel(Panel):
     """Choose the run, the transformation and the image of the test split."""
-    named = [(str(run), run) for run in explorer.runs]
-    run = widgets.Dropdown(options=named, description="Run", layout=WIDE)
-    factor = widgets.Dropdown(options=factors_of(explorer.run), description="Transform", layout=WIDE)
-    image = widgets.BoundedIntText(0, min=0, max=10**6, description="Test image", layout=WIDE)
-    problem = widgets.HTML()
-
-    @show_errors(problem)
-    def choose(change) -> None:
-        names = factors_of(run.value)
-        if factor.options != names:
-            factor.unobserve(choose, "value")
-            factor.options = names
-            factor.observe(choose, "value")
-        explorer.choose(run.value, image.value, factor.value)
-
-    for control in (run, factor, image):
-        control.observe(choose, "value")
-    return widgets.VBox([run, factor, image, problem])
-
-
-class _Roll:
-    """The widgets of `roll_panel`."""
 
     def __init__(self, explorer: ExplorerState):
-        self.explorer = explorer
+        super().__init__(explorer)
+        runs, factors = [(describe_run(run), run) for run in explorer.runs], factors_of(explorer.run)
+        self.run = widgets.Dropdown(options=runs, description="Run", layout=WIDE)
+        self.factor = widgets.Dropdown(options=factors, description="Transform", layout=WIDE)
+        self.image = widgets.BoundedIntText(0, min=0, max=10**6, description="Test image", layout=WIDE)
+        self.arrange(self.run, self.factor, self.image, self.problem)
+        self.on_change = self.guard(self.choose)
+        for control in (self.run, self.factor, self.image):
+            control.observe(self.on_change, "value")
+
+    def choose(self, change: dict) -> None:
+        names = factors_of(self.run.value)
+        if self.factor.options != names:
+            self.factor.unobserve(self.on_change, "value")
+            self.factor.options = names
+            self.factor.observe(self.on_change, "value")
+        self.explorer.choose(self.run.value, self.image.value, self.factor.value)
+
+
+class RollPanel(Panel):
+    """Roll all capsules or some, by a slider or Play; show the input, its reconstruction and the roll."""
+
+    def __init__(self, explorer: ExplorerState):
+        super().__init__(explorer)
         self.slider = widgets.FloatSlider(
             step=1 / STEPS, description="Roll δ", readout_format="+.2f", layout=WIDE
         )
         self.play = widgets.Play(interval=120, repeat=True, show_repeat=False, description="Play")
         self.capsules = widgets.Text("all", description="Capsules", continuous_update=False, layout=WIDE)
-        self.display, self.words, self.problem = FrameDisplay("roll"), widgets.HTML(), widgets.HTML()
+        self.display = FrameDisplay("roll")
+        rows = [self.slider, self.play], [self.capsules, widgets.HTML("all, or such as 0, 3-5")]
+        self.arrange(*rows, self.problem, self.display, self.words)
         self.fit_controls()
         self.draw()
-        shown = show_errors(self.problem)
-        explorer.observe(shown(self.follow), "roll")
-        self.slider.observe(shown(self.move), "value")
-        self.play.observe(shown(self.step), "value")
-        self.capsules.observe(shown(self.pick), "value")
+        explorer.observe(self.guard(self.follow), "roll")
+        self.slider.observe(self.guard(self.move), "value")
+        self.play.observe(self.guard(self.step), "value")
+        self.capsules.observe(self.guard(self.pick), "value")
 
     def fit_controls(self) -> None:
         """Set the limits and values that a new sequence needs."""
@@ -94,16 +89,6 @@ class _Roll:
         self.slider.value = self.explorer.roll.sequence.shifts[self.play.value]
 
     def pick(self, change: dict) -> None:
-        everyone = self.capsules.value.strip() in ("", "all")
-        n = self.explorer.roll.sequence.exp.n_caps
-        chosen = None if everyone else parse_numbers(self.capsules.value, "capsules", n)
-        self.explorer.roll = self.explorer.roll.with_capsules(chosen)
-
-
-def roll_panel(explorer: ExplorerState) -> widgets.Widget:
-    """Roll the capsules, all or some, by a slider or Play; show the input, its reconstruction, the roll."""
-    panel = _Roll(explorer)
-    hint = widgets.HTML("all, or such as 0, 3-5")
-    rows = [panel.slider, panel.play], [panel.capsules, hint]
-    lines = [widgets.HBox(row, layout=WRAPPED) for row in rows]
-    return widgets.VBox([*lines, panel.problem, panel.display.widget, panel.words])
+        text, roll = self.capsules.value.strip(), self.explorer.roll
+        chosen = None if text in ("", "all") else parse_numbers(text, "capsules", len(roll.t))
+        self.explorer.roll = roll.with_capsules(chosen)

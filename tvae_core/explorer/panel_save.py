@@ -6,7 +6,7 @@ from pathlib import Path
 import ipywidgets as widgets
 
 from tvae_core.explorer.export import FORMATS, Animation, export, save_own_digit
-from tvae_core.explorer.state import WRAPPED, ExplorerState, show_errors
+from tvae_core.explorer.state import ExplorerState, Panel
 from tvae_core.files import FIGURES, RUNS
 
 
@@ -14,23 +14,19 @@ def snippet(explorer: ExplorerState, folder: Path, file: str) -> str:
     """Return code that writes the same file again; your own digit is read from the file saved beside it."""
     roll, run = explorer.roll, explorer.run
     capsules = None if roll.capsules is None else list(roll.capsules)
-    elsewhere = "" if run.folder.parent == RUNS else f', runs="{run.folder.parent.as_posix()}"'
+    elsewhere = "" if run.folder.parent == RUNS else f", runs={run.folder.parent.as_posix()!r}"
     if explorer.own:
-        animation = f'animate_own_digit(run, folder / "{digit_file(file)}", "{explorer.factor}", {capsules})'
+        animation = f"animate_own_digit(run, folder / {digit_file(file)!r}, {explorer.factor!r}, {capsules})"
     else:
-        animation = f'animate(run, [{explorer.image}], "{explorer.factor}", {capsules})'
-    return "\n".join(
-        [
-            "from pathlib import Path",
-            "from tvae_core import fit",
-            "from tvae_core.experiments import read_experiment",
-            f"from tvae_core.explorer.export import export, {animation.partition('(')[0]}",
-            f'folder = Path("{folder.as_posix()}")',
-            f'exp = read_experiment("{run.label} seed={run.exp.seed}", "{run.exp.scale}")',
-            f"run = fit(exp{elsewhere})",
-            f'export({animation}, folder / "{file}", shift={roll.shift})',
-        ]
-    )
+        animation = f"animate(run, [{explorer.image}], {explorer.factor!r}, {capsules})"
+    return f"""from pathlib import Path
+from tvae_core import fit
+from tvae_core.experiments import read_experiment
+from tvae_core.explorer.export import export, {animation.partition("(")[0]}
+folder = Path({folder.as_posix()!r})
+exp = read_experiment({f"{run.label} seed={run.exp.seed}"!r}, {run.exp.scale!r})
+run = fit(exp{elsewhere})
+export({animation}, folder / {file!r}, shift={roll.shift})"""
 
 
 def digit_file(file: str) -> str:
@@ -38,24 +34,33 @@ def digit_file(file: str) -> str:
     return f"{Path(file).stem}-digit.png"
 
 
-def save_panel(explorer: ExplorerState, folder: Path = FIGURES / "explorer") -> widgets.Widget:
+class SavePanel(Panel):
     """Save the roll as a file, and show the code that writes it again."""
-    kind = widgets.Dropdown(options=FORMATS, value=".png", description="Format")
-    name = widgets.Text("roll", description="Name", continuous_update=False)
-    button = widgets.Button(description="Save", button_style="primary")
-    words, code = widgets.HTML(), widgets.HTML()
 
-    @show_errors(words)
-    def write(_) -> None:
-        if not name.value.strip() or Path(name.value).name != name.value:
-            raise ValueError(f"name {name.value!r} is not the name of a file, such as roll")
-        file = f"{name.value.strip()}{kind.value}"
+    def __init__(self, explorer: ExplorerState, folder: Path = FIGURES / "explorer"):
+        super().__init__(explorer)
+        self.folder = folder
+        self.format = widgets.Dropdown(options=FORMATS, value=".png", description="Format")
+        self.name = widgets.Text("roll", description="Name", continuous_update=False)
+        self.button = widgets.Button(description="Save", button_style="primary")
+        self.code = widgets.HTML()
+        self.arrange([self.format, self.name, self.button], self.problem, self.words, self.code)
+        self.button.on_click(self.guard(self.save))
+
+    def file(self) -> str:
+        """The name that was typed, with the suffix of the format. Raises ValueError if it is no name."""
+        stem = self.name.value.strip()
+        if not stem or Path(stem).name != stem:
+            raise ValueError(f"name {stem!r} is not the name of a file, such as roll")
+        return f"{stem}{self.format.value}"
+
+    def save(self, button: object) -> None:
+        explorer, file = self.explorer, self.file()
+        self.words.value = self.code.value = ""
+        path = export(Animation(str(explorer.run), [explorer.roll]), self.folder / file, explorer.roll.shift)
         if explorer.own:
-            save_own_digit(explorer.own.digit, folder / digit_file(file))
-        animation = Animation(str(explorer.run), [explorer.roll])
-        path = export(animation, folder / file, explorer.roll.shift)
-        words.value = f"Saved: <code>{html.escape(str(path))}</code>, {path.stat().st_size / 1e3:,.0f} kB"
-        code.value = f"<pre tabindex='0'>{html.escape(snippet(explorer, folder, file))}</pre>"
-
-    button.on_click(write)
-    return widgets.VBox([widgets.HBox([kind, name, button], layout=WRAPPED), words, code])
+            save_own_digit(explorer.own.digit, self.folder / digit_file(file))
+        self.words.value = (
+            f"Saved: <code>{html.escape(str(path))}</code>, {path.stat().st_size / 1e3:,.0f} kB"
+        )
+        self.code.value = f"<pre tabindex='0'>{html.escape(snippet(explorer, self.folder, file))}</pre>"

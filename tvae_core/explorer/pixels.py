@@ -130,24 +130,21 @@ class Timeline:
             near = abs(middle - left - half) < LABELS  # the two labels would overlap
             draw.text((middle + near * LABELS, LINE / 2 - 3), "held out", MUTED, small, "mm")
 
-    def at(self, frame: float) -> Image.Image:
-        """Return the timeline with its playhead at a frame; a fraction is between two frames."""
-        picture = self.still.copy()
-        self._draw_playhead(ImageDraw.Draw(picture), frame, ACCENT)
-        return picture
-
     def playhead(self, frame: float) -> Image.Image:
-        """Draw the playhead alone, on a transparent picture of the timeline's size."""
+        """Draw the playhead at a frame, or between two, on a transparent picture of the timeline's size."""
         picture = Image.new("P", self.still.size)
         picture.putpalette([0, 0, 0, *ImageColor.getrgb(ACCENT)])
         picture.info["transparency"] = 0
-        self._draw_playhead(ImageDraw.Draw(picture), frame, 1)
+        draw, foot = ImageDraw.Draw(picture), self.bottom
+        x = LABELS + frame * self.across + (self.across - GAP) / 2
+        draw.line((x, LINE, x, foot - 2), 1, 2)
+        draw.polygon([(x - 6, foot - 1), (x + 6, foot - 1), (x, foot - 9)], fill=1)
         return picture
 
-    def _draw_playhead(self, draw: ImageDraw.ImageDraw, frame: float, colour: str | int) -> None:
-        x, foot = LABELS + frame * self.across + (self.across - GAP) / 2, self.bottom
-        draw.line((x, LINE, x, foot - 2), colour, 2)
-        draw.polygon([(x - 6, foot - 1), (x + 6, foot - 1), (x, foot - 9)], fill=colour)
+    def at(self, frame: float) -> Image.Image:
+        """Return the timeline with its playhead at a frame."""
+        both = self.still.convert("RGBA"), self.playhead(frame).convert("RGBA")
+        return Image.alpha_composite(*both).convert("RGB")
 
 
 def with_title(title: str, picture: Image.Image) -> Image.Image:

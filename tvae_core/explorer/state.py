@@ -57,8 +57,8 @@ def overlay(*layers: widgets.DOMWidget) -> widgets.GridBox:
     return widgets.GridBox(layers, layout=widgets.Layout(max_width="calc(100% - 4px)", **cell))
 
 
-class FrameDisplay:
-    """Show large frames above a timeline; `widget` is what a panel displays."""
+class FrameDisplay(widgets.VBox):
+    """Large frames above a timeline with a playhead."""
 
     def __init__(self, name: str):
         """Give the images the CSS classes tvae-NAME, tvae-NAME-timeline and tvae-NAME-playhead."""
@@ -67,7 +67,7 @@ class FrameDisplay:
         for image, part in ((self.frames, ""), (self.still, "-timeline"), (self.playhead, "-playhead")):
             image.add_class(f"tvae-{name}{part}")
         self._timeline: Timeline | None = None
-        self.widget = widgets.VBox([self.frames, overlay(self.still, self.playhead)])
+        super().__init__([self.frames, overlay(self.still, self.playhead)])
 
     def show(self, frames: Sequence[CaptionedFrame], timeline: Timeline, position: float) -> None:
         """Show these frames, and the timeline with its playhead at `position`, in frames."""
@@ -107,6 +107,44 @@ class ExplorerState(HasTraits):
         """Show a digit that is not in the test split. Raises ValueError as encode_own_digit does."""
         roll = encode_own_digit(self.run, own).roll()
         self.own, self.factor, self.roll = own, own.factor, roll
+
+
+@contextmanager
+def show_errors(words: widgets.HTML) -> Iterator[None]:
+    """Show an error of the block in a widget, as one sentence; clear the widget if there is none.
+
+    Also a decorator for callbacks. A ValueError or OSError is shown as it is. Any other error is a fault
+    of the program: its type is shown too, and its traceback is logged.
+    """
+    words.value = ""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        words.value = _alert(str(error))
+    except Exception as error:
+        log.exception("the explorer could not do what was asked for")
+        first, *_ = str(error).splitlines() or [""]
+        words.value = _alert(f"{type(error).__name__}: {first.rstrip('.')}. {_FAULT}")
+
+
+_FAULT = "This is a fault of the program; its traceback is in the log (JupyterLab: View, Show Log Console)."
+
+
+def _alert(text: str) -> str:
+    return f'<b role="alert">{html.escape(text)}</b>'
+
+
+class Panel(widgets.VBox):
+    """Rows of widgets that show the explorer's state, with a line of words and one for errors."""
+
+    def __init__(self, explorer: ExplorerState):
+        super().__init__()
+        self.explorer, self.words, self.problem = explorer, widgets.HTML(), widgets.HTML()
+        self.guard = show_errors(self.problem)  # a decorator for callbacks
+
+    def arrange(self, *rows: widgets.Widget | list[widgets.Widget]) -> None:
+        """Put the rows below one another; the widgets of a list are side by side where there is room."""
+        self.children = [widgets.HBox(r, layout=WRAPPED) if isinstance(r, list) else r for r in rows]
 
 
 def open_explorer(
@@ -149,29 +187,9 @@ def rank_runs(runs: Sequence[Run]) -> list[Run]:
     return sorted((run for run in runs if run.exp.n_transforms > 1), key=rank, reverse=True)
 
 
-@contextmanager
-def show_errors(words: widgets.HTML) -> Iterator[None]:
-    """Show an error of the block in a widget, as one sentence; clear the widget if there is none.
-
-    Also a decorator for callbacks. A ValueError or OSError is shown as it is. Any other error is a fault
-    of the program: its type is shown too, and its traceback is logged.
-    """
-    words.value = ""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        words.value = _alert(str(error))
-    except Exception as error:
-        log.exception("the explorer could not do what was asked for")
-        first, *_ = str(error).splitlines() or [""]
-        words.value = _alert(f"{type(error).__name__}: {first.rstrip('.')}. {_FAULT}")
-
-
-_FAULT = "This is a fault of the program; its traceback is in the log (JupyterLab: View, Show Log Console)."
-
-
-def _alert(text: str) -> str:
-    return f'<b role="alert">{html.escape(text)}</b>'
+def describe_run(run: Run) -> str:
+    """Name a run in a list."""
+    return str(run)
 
 
 def latency(explorer: ExplorerState) -> dict[str, float]:
