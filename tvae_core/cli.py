@@ -153,15 +153,13 @@ def run_bench(arguments: Sequence[str]) -> int:
 
 def run_export(arguments: Sequence[str]) -> int:
     """Write the rolls of a run in the format that the suffix names."""
-    from tvae_core.explorer.export import FORMATS, animate, export  # widgets: not for every command
+    from tvae_core.explorer.export import animate, check_output, export  # widgets: not for every command
 
     parser = build_parser("export")
     options = parser.parse_args(arguments)
     if not options.name:
         parser.error("--name is needed (tvae --list shows the names)")
-    check_choice(options.out.suffix.lower(), FORMATS, "suffix")
-    if options.out.is_dir():
-        raise ValueError(f"{options.out} is a folder: name a file in it")
+    check_output(options.out)
     if not math.isfinite(options.roll):
         raise ValueError(f"--roll is {options.roll}, but must be a finite number")
     images = parse_numbers(options.images, "images")

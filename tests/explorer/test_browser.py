@@ -178,7 +178,9 @@ def test_the_explorer_in_jupyterlab(browser, lab, run):
     capsules = page.get_by_label("Capsules")
     capsules.fill("0, 3-99")
     capsules.press("Enter")
-    expect(page.locator("b[role=alert]")).to_have_text("capsule 18 is not one of 0 to 17")
+    expect(page.locator("b[role=alert]")).to_have_text(
+        "capsules '0, 3-99' names 99, but there are 18, from 0 to 17"
+    )
     capsules.fill("0, 3-5")
     capsules.press("Enter")
     wait_for_roll(page, frames_of(truth.with_capsules([0, 3, 4, 5]).at(1.25)))

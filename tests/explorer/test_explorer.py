@@ -1,13 +1,13 @@
 """The widgets without a browser: what they are set to is what is shown, and what cannot be is said."""
 
 import asyncio
+import html
 from datetime import UTC, datetime
 
 import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from tvae_core.experiments import EXPERIMENTS
 from tvae_core.explorer.export import animate_own_digit
 from tvae_core.explorer.panel_compare import ComparePanel, through_run
 from tvae_core.explorer.panel_digit import DigitPanel, as_digit, draw_strokes
@@ -19,22 +19,8 @@ from tvae_core.explorer.pixels import LINE, png, side_by_side
 from tvae_core.explorer.scene import OwnDigit, RollState, encode_own_digit, open_sequence
 from tvae_core.explorer.state import Debounce, ExplorerState, latency, open_explorer, rank_runs
 from tvae_core.training.runs import stored_runs
-from tvae_core.training.trainer import fit
 
 SEVEN = [(60.0, 60.0), (160.0, 60.0), (110.0, 170.0)]
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    few = {"max_steps": 2, "eval_sequences": 4}
-    names = ("tvae_Lpartial_mnist", "nontvae_mnist", "nontvae_dsprites")
-    return [fit(EXPERIMENTS[name].at_scale("smoke").with_options(**few), runs=folder) for name in names]
-
-
-@pytest.fixture
-def explorer(runs):
-    return ExplorerState(runs)
 
 
 def parts(widget, kind):
@@ -69,7 +55,9 @@ def test_the_slider_picks_what_the_library_decodes(explorer, runs):
     capsules.value = "1, 4-5"
     assert agrees(truth.with_capsules([1, 4, 5]).at(-6.0)) and not agrees(truth.at(-6.0))
     capsules.value = "18"
-    assert "capsule 18 is not one of 0 to 17" in parts(panel, "HTML")[1].value
+    assert (
+        html.escape("capsules '18' names 18, but there are 18, from 0 to 17") in parts(panel, "HTML")[1].value
+    )
 
 
 def test_what_stays_is_not_drawn_or_sent_again(explorer):
@@ -159,7 +147,7 @@ def test_what_another_run_cannot_see_is_said(explorer, runs):
     assert said == "" and "CapCorr" in table
     chance = explorer.roll.sequence.chance_of_capcorr()
     assert 0 < chance < 0.5 and "over the 18 starts of this sequence" in about
-    assert f"chance is {chance:.2f}" in about
+    assert f"chance {chance:.2f}" in about
     second.value = runs[2]
     assert "are not one sequence" in parts(panel, "HTML")[0].value
 
@@ -231,6 +219,61 @@ def test_what_is_saved_comes_with_code_that_makes_it_again(explorer, tmp_path):
     parts(panel, "Button")[0].click()
     assert "is not the name of a file" in parts(panel, "HTML")[0].value
     assert set(latency(explorer)) == {"median", "slowest"}
+
+
+NAMES = {
+    'my "best" roll': 'my "best" roll',
+    "it's one\\two": "it's one\\two",
+    "{x} ü ⟲ <b>": "{x} ü ⟲ <b>",
+    "roll.png": "roll",
+    " Roll.PNG ": "Roll",
+    "roll.gif": "roll",  # the format is what was chosen beside the name
+    "v1.2": "v1.2",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_has_the_name_that_was_typed_and_its_code_runs(explorer, tmp_path, name):
+    panel = SavePanel(explorer, tmp_path / 'a "folder"')
+    panel.name.value = name
+    panel.button.click()
+    assert panel.problem.value == ""
+    (path,) = panel.folder.iterdir()
+    assert path.name == f"{NAMES[name]}.png" and html.escape(str(path)) in panel.words.value
+    executed_alone_makes_it_again(snippet(explorer, panel.folder, path.name), path)
+
+
+@pytest.mark.parametrize("name", ["", "  ", ".png", ".hidden", "..", "../roll", "a/roll", "/roll"])
+def test_what_is_no_name_of_a_file_is_refused(explorer, tmp_path, name):
+    panel = SavePanel(explorer, tmp_path)
+    panel.name.value = name
+    panel.button.click()
+    assert f"{html.escape(repr(name.strip()))} is not the name of a file" in panel.problem.value
+    assert not list(tmp_path.iterdir()) and panel.words.value == ""
+
+
+def test_what_cannot_be_written_leaves_nothing(explorer, tmp_path):
+    (tmp_path / "roll.png").mkdir()
+    panel = SavePanel(explorer, tmp_path)
+    explorer.show(OwnDigit(as_digit(draw_strokes([SEVEN])), "hue"))
+    panel.button.click()
+    assert "roll.png is a folder; give the name of a file in it" in panel.problem.value
+    panel.name.value = "x" * 300
+    panel.button.click()
+    assert "File name too long" in panel.problem.value
+    assert list(tmp_path.rglob("*")) == [tmp_path / "roll.png"]
+
+
+def test_capsules_are_bounded_by_those_there_are(explorer):
+    panel, before = RollPanel(explorer), explorer.roll
+    for text in ("0-9999999", "0-999999999999", "5,17-18", "99"):
+        panel.capsules.value = text
+        last = text.replace("-", ",").split(",")[-1]
+        assert (
+            html.escape(f"capsules '{text}' names {last}, but there are 18, from 0 to 17")
+            in panel.problem.value
+        )
+        assert explorer.roll is before
 
 
 def test_the_best_run_is_opened_and_none_is_said(runs):

@@ -1,12 +1,14 @@
 """What is taken along: every format, the same for the same run, or one sentence and no file."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from tvae_core import cli
 from tvae_core.cli import main
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.explorer.export import FORMATS, Animation, export, page, save_page
@@ -88,6 +90,37 @@ def test_the_command_refuses_in_one_sentence(words, sentence, capsys, tmp_path, 
     assert main(["export", "--name", "tvae_Lpartial_mnist", "--scale", "smoke", *words]) == 2
     assert sentence in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+OUT = ["export", "--name", "tvae_Lpartial_mnist", "--scale", "smoke", "--out"]
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["d.png"], "d.png is a folder; give the name of a file in it, such as d.png/roll.html"),
+        (["d.png/"], "d.png is a folder"),
+        (["text/roll.png"], "text/roll.png cannot be written, since text is not a folder"),
+        (["roll"], "suffix '' is not one of .html, .gif, .png, .mp4"),
+        (["roll.gif", "--capsules", "0-99999999999"], "names 99999999999, but there are 18, from 0 to 17"),
+        (
+            ["roll.gif", "--images", "0-99999999999"],
+            "names more than 1",
+        ),
+        (["roll.gif", "--images", "0-8888", "--transformation", "hue"], "8,889 sequences are too many"),
+        (["roll.gif", "--images", "8888"], "image 8888 is not one of 0 to "),
+        (["roll.gif", "--transformation", "hew"], "transformation 'hew' is not one of"),
+    ],
+)
+def test_the_command_refuses_before_it_trains(words, sentence, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("d.png").mkdir()
+    Path("text").write_text("a file")
+    monkeypatch.setattr(cli, "fit", None)  # nothing is trained
+    assert main([*OUT, *words]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said and said.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["d.png", "text"]
 
 
 def test_lists_of_numbers():

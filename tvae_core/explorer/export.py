@@ -23,6 +23,7 @@ from tvae_core.validation import check_choice
 
 SIDE = 104  # pixels of a frame on the page
 DELAY = 80  # milliseconds for each step of an animation
+MOST_SEQUENCES = 50  # in one file
 FORMATS = (".html", ".gif", ".png", ".mp4")
 
 
@@ -46,8 +47,8 @@ def animate(
     `images` are places in the test split, the first for the first transformation and so on, repeated if
     there are fewer. All of them are shown for each transformation with `every`, and for a single one. With
     the name of a `figure` the sequences are those of that figure (traversals.example_sequences).
-    Raises ValueError for a run without sequences, and for an image, a transformation or a capsule that is
-    not there.
+    Raises ValueError for a run without sequences, for an image, a transformation or a capsule that is not
+    there, and for more than MOST_SEQUENCES.
     """
     names = [check_choice(factor, factors_of(run), "transformation")] if factor else factors_of(run)
     all_shown = every or len(names) == 1
@@ -56,9 +57,10 @@ def animate(
         for i, name in enumerate(names)
         for place, image in enumerate(images if all_shown else [images[i % len(images)]])
     ]
-    return Animation(
-        str(run), [open_sequence(run, image, name, capsules, start) for image, name, start in chosen]
-    )
+    if len(chosen) > MOST_SEQUENCES:
+        raise ValueError(f"{len(chosen):,} sequences are too many for one file; at most {MOST_SEQUENCES} fit")
+    rolls = [open_sequence(run, image, name, capsules, start) for image, name, start in chosen]
+    return Animation(str(run), rolls)
 
 
 def animate_own_digit(
@@ -85,23 +87,9 @@ def page(animations: Sequence[Animation], title: str) -> str:
     """Return one HTML file that holds all its pictures: for each animation a slider and Play."""
     options = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
     environment = Environment(loader=PackageLoader("tvae_core.explorer", "."), autoescape=True, **options)
+    environment.filters["uri"] = _uri
     template = environment.get_template("player.html.jinja")
-    return template.render(animations=map(_on_page, animations), title=title, side=SIDE, per_unit=STEPS)
-
-
-def _on_page(animation: Animation) -> dict[str, object]:
-    sequence = animation.rolls[0].sequence
-    return {
-        "title": animation.title,
-        "anchor": sequence.exp.anchor,
-        "frames": len(sequence.frames),
-        "steps": len(sequence.shifts),
-        "held_out": sequence.exp.held_out,
-        "cards": [
-            {"title": r.sequence.title, "input": _uri(r.sequence.frames), "roll": _uri(r.decoded_rolls)}
-            for r in animation.rolls
-        ],
-    }
+    return template.render(animations=animations, title=title, side=SIDE, per_unit=STEPS)
 
 
 def _uri(frames: Tensor) -> str:
@@ -128,13 +116,23 @@ def _film(animation: Animation, suffix: str) -> bytes:
     return imageio.imwrite("<bytes>", pictures, extension=suffix, **options)
 
 
+def check_output(path: Path) -> str:
+    """Return the suffix of a file to be written. Raises ValueError for another suffix, and for a folder."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give the name of a file in it, such as {path / 'roll.html'}")
+    for folder in path.parents:
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"{path} cannot be written, since {folder} is not a folder")
+    return check_choice(path.suffix.lower(), FORMATS, "suffix")
+
+
 def export(animation: Animation, path: Path, shift: float = 0.0) -> Path:
     """Write an animation in the format that the file's suffix names (FORMATS), and return the path.
 
-    A PNG shows the first sequence at the roll `shift`. Raises ValueError for another suffix and for a roll
-    that is not among those that can be shown.
+    A PNG shows the first sequence at the roll `shift`. Raises ValueError as check_output does, and for a
+    roll that is not among those that can be shown.
     """
-    suffix = check_choice(path.suffix.lower(), FORMATS, "suffix")
+    suffix = check_output(path)
     if suffix == ".html":
         write_atomically(path, page([animation], "Topographic VAE: capsules that roll"))
     elif suffix == ".png":

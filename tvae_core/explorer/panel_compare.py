@@ -36,9 +36,8 @@ def about_capcorr(roll: RollState) -> str:
     """Say in words what CapCorr is for one sequence."""
     s, chance = len(roll.sequence.frames), roll.sequence.chance_of_capcorr()
     return (
-        f"CapCorr is the correlation, over the {s} starts of this sequence, of the roll seen in t with the "
-        f"steps of the factor: 1 is exact, chance is {chance:.2f} (not 0, since the start at 0 is its own "
-        "reference), and – stands where t shows the same roll from every start."
+        f"CapCorr: the correlation of the roll seen in t with the factor's steps, over the {s} starts of "
+        f"this sequence. 1 is exact, chance {chance:.2f}; – where t shows the same roll from every start."
     )
 
 

@@ -1,6 +1,7 @@
 """The panel for your own digit: drawn or uploaded, made like those of MNIST, and turned into a sequence."""
 
 import io
+import warnings
 
 import ipywidgets as widgets
 import numpy as np
@@ -14,6 +15,8 @@ from tvae_core.explorer.scene import OwnDigit
 from tvae_core.explorer.state import ExplorerState, Panel
 
 SIDE, PEN = 224, 18  # pixels: side of the drawing, width of its line
+MOST_PIXELS = 100_000_000  # of an uploaded picture
+FAINT = 8  # of 255 grey values: with less contrast a picture is empty
 
 Stroke = list[tuple[float, float]]
 
@@ -29,28 +32,67 @@ def draw_strokes(strokes: list[Stroke]) -> Image.Image:
     return picture
 
 
-def as_digit(picture: Image.Image) -> UInt8[Tensor, "28 28"]:
+def read_picture(content: bytes, name: str) -> Image.Image:
+    """Read an uploaded picture. Raises ValueError with the name of the file if it cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # its size is checked below
+            picture = Image.open(io.BytesIO(content))
+            picture.draft(None, (4 * SIDE, 4 * SIDE))  # a large JPEG is read at a fraction of its size
+        if picture.width * picture.height > MOST_PIXELS:
+            raise Image.DecompressionBombError
+        picture.load()
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{name} has more than {MOST_PIXELS:,} pixels; make it smaller first") from error
+    except Exception as error:  # decoders raise errors of many types
+        svg = b"<svg" in content[:1000].lower()
+        why = "; the file is empty" * (not content) + "; export the SVG as PNG first" * svg
+        raise ValueError(f"{name} is not a picture that can be read, such as a PNG or JPEG{why}") from error
+    return picture
+
+
+def as_grey(picture: Image.Image) -> Image.Image:
+    """Return a picture in grey values, turned upright as its EXIF says.
+
+    Transparent pixels are laid on white, or on black if the picture can hardly be seen on white.
+    """
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode[0] in "IF":  # 16 or 32 bits for each pixel
+        values = np.nan_to_num(np.asarray(picture, np.float32))
+        return Image.fromarray(np.uint8(255 * (values - values.min()) / max(np.ptp(values), 1e-12)))
+    transparent = picture.has_transparency_data
+    picture = picture.convert("RGBA" if transparent else "RGB")
+    picture.thumbnail((4 * SIDE, 4 * SIDE))
+    if not transparent:
+        return picture.convert("L")
+    papers = (Image.new("RGBA", picture.size, colour) for colour in ("white", "black"))
+    white, black = (Image.alpha_composite(paper, picture).convert("L") for paper in papers)
+    return black if np.ptp(white) < min(64, np.ptp(black)) else white
+
+
+def as_digit(picture: Image.Image, name: str = "the picture") -> UInt8[Tensor, "28 28"]:
     """Make a digit like MNIST's: white on black, 20 pixels at most, centred by mass in 28 × 28.
 
     A picture that is light at its border is inverted: ink on paper. Raises ValueError for an empty one.
     """
-    grey = ImageOps.autocontrast(picture.convert("L"))
+    grey = as_grey(picture)
+    if np.ptp(grey) < FAINT:
+        raise ValueError(f"{name} is empty: draw a digit, or upload one")
+    grey = ImageOps.autocontrast(grey)
     pixels = np.asarray(grey)
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     grey = ImageOps.invert(grey) if np.median(border) > 127 else grey
-    box = grey.point(lambda value: 255 * (value > 64)).getbbox()
-    if box is None or np.ptp(pixels) == 0:
-        raise ValueError("the picture is empty: draw a digit, or upload one")
-    digit = grey.crop(box)
+    digit = grey.crop(grey.point(lambda value: 255 * (value > 64)).getbbox())
     if max(digit.size) > 20:
         digit.thumbnail((20, 20))
+        digit = ImageOps.autocontrast(digit)  # thin lines have turned faint
     values = np.asarray(digit, np.float64)
     mass = values.sum()
     centre = [(values.sum(1 - axis) * np.arange(values.shape[axis])).sum() / mass for axis in (0, 1)]
     corner = [round(min(max(13.5 - c, 0), 28 - side)) for c, side in zip(centre, values.shape, strict=True)]
-    sheet = Image.new("L", (28, 28))
-    sheet.paste(digit, (corner[1], corner[0]))
-    return torch.from_numpy(np.array(sheet))
+    square = Image.new("L", (28, 28))
+    square.paste(digit, (corner[1], corner[0]))
+    return torch.from_numpy(np.array(square))
 
 
 class DigitPanel(Panel):
@@ -100,13 +142,14 @@ class DigitPanel(Panel):
         self.down = False
 
     def take_drawing(self, button: object) -> None:
-        self.show(draw_strokes(self.strokes))
+        self.words.value = ""
+        self.show(as_digit(draw_strokes(self.strokes)))
 
     def take_upload(self, change: dict) -> None:
-        for file in self.upload.value[:1]:
-            self.show(Image.open(io.BytesIO(file["content"])))  # one that cannot be read is an OSError
-
-    def show(self, picture: Image.Image) -> None:
         self.words.value = ""
-        self.explorer.show(OwnDigit(as_digit(picture), self.factor.value))
+        for file in self.upload.value[:1]:
+            self.show(as_digit(read_picture(bytes(file["content"]), file["name"]), file["name"]))
+
+    def show(self, digit: UInt8[Tensor, "28 28"]) -> None:
+        self.explorer.show(OwnDigit(digit, self.factor.value))
         self.words.value = "Every panel above shows it now."

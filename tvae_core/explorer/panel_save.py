@@ -49,9 +49,10 @@ class SavePanel(Panel):
 
     def file(self) -> str:
         """The name that was typed, with the suffix of the format. Raises ValueError if it is no name."""
-        stem = self.name.value.strip()
-        if not stem or Path(stem).name != stem:
-            raise ValueError(f"name {stem!r} is not the name of a file, such as roll")
+        name = self.name.value.strip()
+        stem = name[: name.rfind(".")] if name.lower().endswith(FORMATS) else name
+        if not stem or Path(stem).name != stem or stem.startswith("."):
+            raise ValueError(f"name {name!r} is not the name of a file, such as roll")
         return f"{stem}{self.format.value}"
 
     def save(self, button: object) -> None:
