@@ -2,7 +2,9 @@
 
 import asyncio
 import html
+import shutil
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,10 +16,10 @@ from tvae_core.explorer.panel_digit import DigitPanel, as_digit, draw_strokes
 from tvae_core.explorer.panel_latents import UNIT, LatentsPanel
 from tvae_core.explorer.panel_roll import ChoosePanel, RollPanel
 from tvae_core.explorer.panel_save import SavePanel, snippet
-from tvae_core.explorer.pictures import compared_frames, roll_frames, roll_picture, timeline_of
+from tvae_core.explorer.pictures import frames_of_models, roll_frames, roll_picture, timeline_of
 from tvae_core.explorer.pixels import LINE, png, side_by_side
 from tvae_core.explorer.scene import OwnDigit, RollState, encode_own_digit, open_sequence
-from tvae_core.explorer.state import Debounce, ExplorerState, latency, open_explorer, rank_runs
+from tvae_core.explorer.state import Debounce, ExplorerState, describe_run, latency, open_explorer, rank_runs
 from tvae_core.training.runs import stored_runs
 
 SEVEN = [(60.0, 60.0), (160.0, 60.0), (110.0, 170.0)]
@@ -160,7 +162,7 @@ def test_both_models_roll_the_same_capsules(explorer, runs):
     assert other.capsules == [0, 2]
     assert not torch.equal(other.decoded_rolls, other.with_capsules(None).decoded_rolls)
     both = [explorer.roll, other]
-    assert shown(panel) == images(compared_frames(both), both)
+    assert shown(panel) == images(frames_of_models(both), both)
 
 
 def executed_alone_makes_it_again(code, path):
@@ -276,9 +278,65 @@ def test_capsules_are_bounded_by_those_there_are(explorer):
         assert explorer.roll is before
 
 
-def test_the_best_run_is_opened_and_none_is_said(runs):
+def test_the_best_run_is_opened_and_its_numbers_are_printed(runs, capsys):
     folder = runs[0].folder.parent
-    assert open_explorer([], "smoke", runs=str(folder)).run.folder == rank_runs(stored_runs(folder))[0].folder
+    run = open_explorer([], "smoke", runs=str(folder)).run
+    assert run.folder == rank_runs(stored_runs(folder))[0].folder
+    said = capsys.readouterr().out
+    assert f"Opened {describe_run(run)}, the best of 3. Reconstruction " in said
+    assert "A smoke run shows noise" in said
+
+
+def copied(run, folder, name):
+    return Path(shutil.copytree(run.folder, folder / name))
+
+
+SPOILT = {  # a file; None: gone, a number: so many bytes are left of it, a pair: a text replaced
+    "no config": ("config.json", None),
+    "an experiment that is gone": ("config.json", ("tvae_Lpartial_mnist", "tvae_renamed")),
+    "an option that is gone": ("config.json", ('"name":', '"gone": 1, "name":')),
+    "config cut short": ("config.json", 100),
+    "config of another kind": ("config.json", "[1, 2]"),
+    "results cut short": ("results.json", 100),
+    "results of another version": ("results.json", "{}"),
+    "results of another kind": ("results.json", "[]"),
+    "checkpoint cut in half": ("checkpoint.safetensors", 1_000_000),
+    "checkpoint empty": ("checkpoint.safetensors", 0),
+    "no checkpoint": ("checkpoint.safetensors", None),
+}
+
+
+def spoil(path, how):
+    """Leave a file as an older version, a full disk or an interrupted copy does."""
+    if how is None:
+        path.unlink()
+    elif isinstance(how, int):
+        path.write_bytes(path.read_bytes()[:how])
+    else:
+        path.write_text(path.read_text().replace(*how) if isinstance(how, tuple) else how)
+
+
+@pytest.mark.parametrize("what", SPOILT)
+def test_one_bad_run_never_closes_the_explorer(runs, tmp_path, what, caplog):
+    good, bad = copied(runs[0], tmp_path, "good"), copied(runs[0], tmp_path, "bad")
+    file, how = SPOILT[what]
+    spoil(bad / file, how)
+    explorer = open_explorer([], "smoke", runs=str(tmp_path))
+    assert [run.folder for run in explorer.runs] == [good]
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line.startswith("run bad is left out: ") and "\n" not in line
+
+
+def test_a_run_whose_weights_are_damaged_is_left_out_when_it_is_opened(runs, tmp_path, caplog):
+    good, bad = copied(runs[1], tmp_path, "good"), copied(runs[0], tmp_path, "bad")  # which would be opened
+    content = bytearray((bad / "checkpoint.safetensors").read_bytes())
+    content[-100:] = bytes(100)
+    (bad / "checkpoint.safetensors").write_bytes(content)
+    explorer = open_explorer([], "smoke", runs=str(tmp_path))
+    assert [run.folder for run in explorer.runs] == [good] and "run bad is left out" in caplog.text
+
+
+def test_no_run_at_all_is_said():
     with pytest.raises(ValueError, match="no run of sequences"):
         ExplorerState([])
 

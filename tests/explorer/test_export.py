@@ -14,7 +14,7 @@ from tvae_core.experiments import EXPERIMENTS
 from tvae_core.explorer.export import FORMATS, Animation, export, page, save_page
 from tvae_core.explorer.pictures import (
     animation_picture,
-    compared_frames,
+    frames_of_models,
     latent_frames,
     latent_maps,
     roll_picture,
@@ -141,7 +141,7 @@ def test_a_grid_is_its_frames_pixel_by_pixel(rolls):
 
 
 def test_pictures_change_with_the_roll_and_keep_their_size(rolls):
-    for draw in (roll_picture, lambda r: side_by_side(compared_frames([r, rolls[1].at(r.shift)]))):
+    for draw in (roll_picture, lambda r: side_by_side(frames_of_models([r, rolls[1].at(r.shift)]))):
         first, again, moved = (draw(rolls[0].at(shift)) for shift in (0.0, 0.0, 2.25))
         assert first.tobytes() == again.tobytes() != moved.tobytes() and first.size == moved.size
     assert animation_picture(rolls, 0).size == animation_picture(rolls, 71).size

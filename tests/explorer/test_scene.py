@@ -5,10 +5,9 @@ import dataclasses
 import pytest
 import torch
 
-from tvae_core.config import SCALES
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.explorer.scene import STEPS, encode_sequence, open_sequence
-from tvae_core.explorer.state import rank_runs, share_of_the_way
+from tvae_core.explorer.state import describe_run, rank_runs
 from tvae_core.measures.metrics import capsule_correlation
 from tvae_core.measures.rolls import roll_likelihoods
 from tvae_core.model.torus import roll
@@ -72,13 +71,13 @@ def test_its_measures_are_those_of_evaluate(sequence):
     turns = [(torch.arange(18) + start) % 18 for start in range(18)]
     starts, factors = sequence.t[torch.stack(turns)], sequence.batch.factors[0][torch.stack(turns)]
     r = capsule_correlation(starts, factors, torch.zeros(18, dtype=torch.long))[0].item()
-    assert measures["capcorr"] == (None if r != r else pytest.approx(r))
+    assert measures["capcorr_first"] == (None if r != r else pytest.approx(r))
 
 
 def test_perfect_equivariance_scores_one(sequence):
     exact = torch.stack([roll(sequence.t[0], shift) for shift in range(18)])
     perfect = dataclasses.replace(sequence, t=exact)
-    assert perfect.measures()["capcorr"] == pytest.approx(1.0)
+    assert perfect.measures()["capcorr_first"] == pytest.approx(1.0)
     assert perfect.measures()["e_eq"] == pytest.approx(0.0, abs=0.1)
 
 
@@ -103,26 +102,40 @@ def test_a_sequence_that_is_not_there_is_refused(trained, image, factor, words):
         open_sequence(trained, image, factor)
 
 
-def test_the_best_run_goes_first(trained):
-    def run_with(scale, held_out, chance=500.0, best=200.0):
-        row = {"reconstruction": best, "roll_held_out": held_out, "roll_seen": best}
-        exp = dataclasses.replace(trained.exp, scale=scale)
-        run = Run(exp, trained.folder / f"{scale}-{held_out}")
-        run.__dict__["results"] = {"trained": row, "chance": {"roll_held_out": chance}}
-        return run
+def run_with(trained, nats, chance=500.0, **options):
+    """A run that was never trained, with what its rolls into held-out frames would cost."""
+    run = Run(dataclasses.replace(trained.exp, **options), trained.folder / f"{options}-{nats}")
+    run.__dict__["results"] = {"trained": {"roll_held_out": nats}, "chance": {"roll_held_out": chance}}
+    return run
 
-    good, poor, smoke = (
-        run_with("quick", 230.0),
-        run_with("quick", 400.0),
-        run_with("smoke", 201.0),
-    )
-    assert rank_runs([smoke, poor, good]) == [good, poor, smoke]
-    assert share_of_the_way(good) == pytest.approx(0.9)
-    ladder = [run_with(scale, 300.0) for scale in SCALES]
-    assert rank_runs(ladder) == ladder[::-1]
-    plain, topographic = run_with("smoke", 900.0, best=800.0), run_with("smoke", 901.0, best=800.0)
-    plain = dataclasses.replace(plain, exp=dataclasses.replace(plain.exp, topography="none"))
-    plain.__dict__["results"] = topographic.results  # neither is better than the mean frame
-    assert rank_runs([plain, topographic]) == [topographic, plain]
-    grey = EXPERIMENTS["tvae_2d_mnist"]
-    assert rank_runs([Run(grey, trained.folder)]) == []
+
+PLAIN = {"topography": "none", "group_kernel": (), "n_off_diag": None}
+WHOLE = {"group_kernel": (18, 18)}  # L = S/2 holds nothing out
+ORDER = [
+    (230.0, {"scale": "quick"}),
+    (240.0, {"scale": "long"}),  # by nats, whatever the scale
+    (260.0, {"scale": "quick", **PLAIN}),  # it rolls better than the mean frame
+    (300.0, {"scale": "paper"}),
+    (600.0, {"scale": "quick"}),
+    (550.0, {"scale": "quick", **PLAIN}),
+    (None, {"scale": "quick", **PLAIN}),
+    (100.0, {"scale": "quick", **WHOLE}),
+    (200.0, {"scale": "quick", "test_data": "mnist_dual"}),  # other data: their nats say nothing
+    (10.0, {"scale": "quick", "data": "mnist_perspective"}),
+    (10.0, {"scale": "quick", "data": "dsprites"}),
+    (1.0, {"scale": "smoke"}),
+    (float("nan"), {"scale": "smoke"}),
+]
+
+
+def test_the_best_run_goes_first(trained):
+    best = [run_with(trained, nats, **options) for nats, options in ORDER]
+    for mixed in (best[::-1], best[1::2] + best[::2]):
+        assert [run.folder.name for run in rank_runs(mixed)] == [run.folder.name for run in best]
+    assert rank_runs([Run(EXPERIMENTS["tvae_2d_mnist"], trained.folder)]) == []
+
+
+def test_a_run_is_named_in_words(trained):
+    run = run_with(trained, 230.4, scale="quick")
+    assert describe_run(run).endswith(", MNIST · quick · seed 2 · held out 230 nats/frame")
+    assert describe_run(run_with(trained, None, scale="quick")).endswith(", MNIST · quick · seed 2")

@@ -108,12 +108,11 @@ def _film(animation: Animation, suffix: str) -> bytes:
     """Draw every step of an animation and encode them as GIF or as MP4 (H.264)."""
     steps = range(len(animation.rolls[0].sequence.shifts))
     pictures = np.stack([np.asarray(animation_picture(animation.rolls, step)) for step in steps])
-    options = (
-        {"fps": 1000 / DELAY, "macro_block_size": 2} if suffix == ".mp4" else {"duration": DELAY, "loop": 0}
-    )
+    if suffix == ".gif":
+        return imageio.imwrite("<bytes>", pictures, extension=suffix, duration=DELAY, loop=0)
     odd = [(0, side % 2) for side in pictures.shape[1:3]]  # H.264 needs even sides
     pictures = np.pad(pictures, [(0, 0), *odd, (0, 0)], constant_values=255)
-    return imageio.imwrite("<bytes>", pictures, extension=suffix, **options)
+    return imageio.imwrite("<bytes>", pictures, extension=suffix, fps=1000 / DELAY, macro_block_size=2)
 
 
 def check_output(path: Path) -> str:

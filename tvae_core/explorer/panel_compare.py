@@ -1,35 +1,31 @@
 """The panel that rolls the same sequence through two runs."""
 
-import html
-
 import ipywidgets as widgets
+import pandas as pd
 
-from tvae_core.explorer.pictures import compared_frames, timeline_of
+from tvae_core.explorer.pictures import frames_of_models, timeline_of
 from tvae_core.explorer.scene import RollState, encode_sequence
 from tvae_core.explorer.state import WIDE, ExplorerState, FrameDisplay, Panel, describe_run
+from tvae_core.measures.catalog import MEASURES
 from tvae_core.plotting.tables import number
 from tvae_core.training.runs import Run
 
-MEASURES = {
-    "reconstruction": ("reconstruction", "nats/frame", 0),
-    "roll_seen": ("roll, seen", "nats/frame", 0),
-    "roll_held_out": ("roll, held out", "nats/frame", 0),
-    "e_eq": ("E_eq", "L1", 0),
-    "capcorr": ("CapCorr", "", 2),
-}
+SHOWN = ("roll_margin", "roll_held_out", "roll_still", "roll_backwards", "seen_mean", "roll_seen")
+SHOWN += ("reconstruction", "e_eq", "capcorr_first")
+
+
+_STYLE = """<style>.tvae-measures { line-height: 1.5; border-spacing: .8em .1em; overflow-wrap: anywhere }
+.tvae-measures :is(td, thead th) { text-align: right } .tvae-measures tbody th { text-align: left }</style>"""
 
 
 def measures_table(rolls: dict[str, RollState]) -> str:
     """Return the measures of one sequence as HTML, one column for each named model."""
-    cell, left = "style='text-align: right; vertical-align: top'", "style='text-align: left'"
-    heads = "".join(f"<th scope='col' {cell}>{html.escape(name)}</th>" for name in rolls)
-    columns, rows = [roll.sequence.measures() for roll in rolls.values()], []
-    for key, (name, unit, digits) in MEASURES.items():
-        shown = ["–" if column[key] is None else number(column[key], digits) for column in columns]
-        values = "".join(f"<td {cell}>{value}</td>" for value in shown)
-        rows.append(f"<tr><th scope='row' {left}>{name} <small>{unit}</small></th>{values}</tr>")
-    look = "line-height: 1.5; border-spacing: .8em .1em; max-width: 100%; overflow-wrap: anywhere"
-    return f"<table class='tvae-measures' style='{look}'><tr><th></th>{heads}</tr>{''.join(rows)}</table>"
+    columns, rows = {}, [MEASURES[key] for key in SHOWN]
+    for name, roll in rolls.items():
+        values = roll.sequence.measures()
+        columns[name] = ["–" if (v := values[m.key]) is None else number(v, m.decimals) for m in rows]
+    names = [f"{m.heading}, {m.unit}".removesuffix(", ") for m in rows]
+    return _STYLE + pd.DataFrame(columns, names).to_html(classes="tvae-measures", border=0)
 
 
 def about_capcorr(roll: RollState) -> str:
@@ -71,8 +67,8 @@ class ComparePanel(Panel):
             if self.other is None:  # the pictures are those of another sequence
                 self.display.clear()
                 self.table.value = self.words.value = ""
-        runs = {f"A: {self.explorer.run}": roll, f"B: {self.second.value}": self.other}
-        self.table.value = measures_table(runs)
+        a, b = describe_run(self.explorer.run), describe_run(self.second.value)
+        self.table.value = measures_table({f"A: {a}": roll, f"B: {b}": self.other})
         self.words.value = f"<p style='max-width: 70ch; line-height: 1.4'>{about_capcorr(roll)}</p>"
         self.draw()
 
@@ -81,7 +77,7 @@ class ComparePanel(Panel):
         if self.other.capsules != roll.capsules:
             self.other = self.other.with_capsules(roll.capsules)
         both = [roll, self.other.at(roll.shift)]
-        self.display.show(compared_frames(both), timeline_of(both), roll.position)
+        self.display.show(frames_of_models(both), timeline_of(both), roll.position)
 
     def follow(self, change: dict) -> None:
         same = change["old"].sequence is change["new"].sequence

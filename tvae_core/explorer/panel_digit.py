@@ -109,8 +109,8 @@ class DigitPanel(Panel):
         self.clear = widgets.Button(description="Clear")
         self.upload = widgets.FileUpload(accept="image/*", description="Upload image")
         buttons = widgets.HBox([self.roll_it, self.clear])
-        controls = [self.factor, buttons, self.upload, self.problem, self.words]
-        self.arrange([self.canvas, widgets.VBox(controls)])
+        rows = [self.factor, buttons, self.upload, self.problem, self.words]
+        self.arrange([self.canvas, widgets.VBox(rows)])
         self.canvas.on_client_ready(self.guard(self.wipe))  # a front end that comes late shows no drawing
         self.canvas.on_mouse_down(self.guard(self.start))
         self.canvas.on_mouse_move(self.guard(self.move))
@@ -142,14 +142,14 @@ class DigitPanel(Panel):
         self.down = False
 
     def take_drawing(self, button: object) -> None:
-        self.words.value = ""
-        self.show(as_digit(draw_strokes(self.strokes)))
+        self.show(draw_strokes(self.strokes))
 
     def take_upload(self, change: dict) -> None:
         self.words.value = ""
         for file in self.upload.value[:1]:
-            self.show(as_digit(read_picture(bytes(file["content"]), file["name"]), file["name"]))
+            self.show(read_picture(bytes(file["content"]), file["name"]), file["name"])
 
-    def show(self, digit: UInt8[Tensor, "28 28"]) -> None:
-        self.explorer.show(OwnDigit(digit, self.factor.value))
+    def show(self, picture: Image.Image, name: str = "the picture") -> None:
+        self.words.value = ""
+        self.explorer.show(OwnDigit(as_digit(picture, name), self.factor.value))
         self.words.value = "Every panel above shows it now."

@@ -1,13 +1,11 @@
 """The panel of latents: t, u², v and W of a picked unit, and the frame when the unit has another value."""
 
-import time
-
 import ipywidgets as widgets
 from ipycanvas import Canvas
 
 from tvae_core.explorer.pictures import Unit, latent_frames, latent_maps
 from tvae_core.explorer.pixels import LINE, draw_map, png, row
-from tvae_core.explorer.state import FITTING, WIDE, Debounce, ExplorerState, Panel, drawn_in, overlay
+from tvae_core.explorer.state import FITTING, WIDE, Debounce, ExplorerState, Panel, overlay
 
 UNIT = 14  # pixels: the side of a unit in the maps
 
@@ -35,8 +33,8 @@ class LatentsPanel(Panel):
         self.fit_controls()
         fit = self.guard(self.fit_controls)
         explorer.observe(fit, "roll")
-        self.c.observe(fit, "value")
-        self.d.observe(fit, "value")
+        for control in (self.c, self.d):
+            control.observe(fit, "value")
         self.reset.on_click(fit)
         self.value.observe(self.guard(self.draw), "value")
         self.canvas.on_mouse_down(self.guard(self.click))
@@ -60,7 +58,6 @@ class LatentsPanel(Panel):
     def draw(self, change: object = None) -> None:
         if self.fitting:
             return
-        started = time.perf_counter()
         roll, unit = self.explorer.roll, (self.c.value, self.d.value)
         t = roll.t
         edited, changed = t.clone(), abs(self.value.value - t[unit].item()) > self.value.step / 2
@@ -70,12 +67,12 @@ class LatentsPanel(Panel):
         map_of_t = draw_map(first, UNIT)
         self.canvas.width, self.canvas.height = map_of_t.size
         self.t.value = png(map_of_t)
-        if self.drawn != (now := (roll.sequence, roll.frame, unit, self.pointed)):
+        if self.drawn != (shown := (roll.sequence, roll.frame, unit, self.pointed)):
             self.maps.value = png(row(*(draw_map(chart, UNIT) for chart in others))) if others else b""
-            self.drawn = now
+            self.drawn = shown
         self.frames.value = png(latent_frames(roll, edited if changed else None))
-        said = f"Capsule {unit[0]}, unit {unit[1]}: t = {edited[unit]:.2f}, as rolled {t[unit]:.2f}."
-        self.words.value = f"{said} {drawn_in(started)}"
+        now, rolled = edited[unit].item(), t[unit].item()
+        self.words.value = f"Capsule {unit[0]}, unit {unit[1]}: t = {now:.2f}, as rolled {rolled:.2f}"
 
     def unit_at(self, x: float, y: float) -> Unit | None:
         c, d = int((y - LINE) // UNIT), int((x - 1) // UNIT)

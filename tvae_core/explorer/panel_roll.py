@@ -5,13 +5,11 @@ that is decoded already. The front end sends the next value of a slider when the
 nothing queues up.
 """
 
-import time
-
 import ipywidgets as widgets
 
 from tvae_core.explorer.pictures import roll_frames, timeline_of
 from tvae_core.explorer.scene import STEPS, factors_of
-from tvae_core.explorer.state import WIDE, ExplorerState, FrameDisplay, Panel, describe_run, drawn_in
+from tvae_core.explorer.state import WIDE, ExplorerState, FrameDisplay, Panel, describe_run
 from tvae_core.validation import parse_numbers
 
 
@@ -72,12 +70,10 @@ class RollPanel(Panel):
         self.draw()
 
     def draw(self) -> None:
-        started = time.perf_counter()
         roll = self.explorer.roll
         frames = roll_frames(roll)
         self.display.show(frames, timeline_of([roll]), roll.position)
-        captions = "; ".join(frame.caption for frame in frames)
-        self.words.value = f"{captions}. {drawn_in(started)}"
+        self.words.value = "; ".join(frame.caption for frame in frames)
 
     def move(self, change: dict) -> None:
         shift = round(self.slider.value * STEPS) / STEPS

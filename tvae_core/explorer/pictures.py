@@ -58,7 +58,7 @@ def roll_frames(roll: RollState) -> list[CaptionedFrame]:
     ]
 
 
-def compared_frames(rolls: Sequence[RollState]) -> list[CaptionedFrame]:
+def frames_of_models(rolls: Sequence[RollState]) -> list[CaptionedFrame]:
     """Return the frame that the roll should look like, and the decoded roll of each model."""
     truth, *_ = roll_frames(rolls[0])
     return [truth, *(CaptionedFrame(f"{_letter(i)}, roll", roll.decoded) for i, roll in enumerate(rolls))]

@@ -13,7 +13,7 @@ from tvae_core.config import Experiment
 from tvae_core.data.mnist import TOGETHER, DigitSequences
 from tvae_core.data.sequences import Batch
 from tvae_core.measures.metrics import capsule_correlation, capsule_correlation_at_chance, equivariance_error
-from tvae_core.measures.rolls import roll_likelihoods
+from tvae_core.measures.rolls import baselines, best_clamp, margins, roll_likelihoods
 from tvae_core.model.torus import roll_smoothly
 from tvae_core.model.tvae import TVAE
 from tvae_core.training.runs import Run
@@ -86,14 +86,17 @@ class EncodedSequence:
     def measures(self) -> dict[str, float | None]:
         """Return the measures of this one sequence at E[z] and E[u²], in nats/frame (E_eq: L1 a sequence).
 
-        Keys are those of `evaluate`. `capcorr` is CapCorr (first Ω) over the S sequences that show the
-        same frames and start at each of them. None where a measure is not defined.
+        Keys are those of `evaluate`. `capcorr_first` is over the S sequences that show the same frames and
+        start at each of them. None where a measure is not defined.
         """
-        t, starts = self.t.unsqueeze(0), self.t[self._starts]
-        values = {k: v.item() for k, v in roll_likelihoods(self.model, self.exp, self.batch.x, t).items()}
-        r = capsule_correlation(starts, *self._factors)[int(self.batch.varied)].item()
-        values |= {"e_eq": equivariance_error(t).item(), "capcorr": None if r != r else r}
-        return {"reconstruction": None, "roll_seen": None, "roll_held_out": None, **values}
+        x, varied, t = self.batch.x, self.batch.varied, self.t.unsqueeze(0)
+        values = roll_likelihoods(self.model, self.exp, x, t) | baselines(self.exp, x)
+        values |= {"e_eq": equivariance_error(t), "seen_mean": best_clamp(values["seen_mean"], varied)}
+        rows = margins(values, varied, [str(f) for f in range(self.batch.factors.shape[2])])
+        r = capsule_correlation(self.t[self._starts], *self._factors)[int(varied)].item()
+        found = {key: value.item() for key, value in values.items()}
+        found |= {key: row[str(int(varied))] for key, row in rows.items()}
+        return found | {"capcorr_first": None if r != r else r}
 
     def chance_of_capcorr(self) -> float:
         """Return the chance level of `capcorr`."""

@@ -3,6 +3,7 @@
 import asyncio
 import html
 import logging
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 import ipywidgets as widgets
 from traitlets import Any, HasTraits
 
-from tvae_core.config import SCALES
+from tvae_core.config import DATA_KINDS
 from tvae_core.explorer.pixels import CaptionedFrame, Timeline, png, side_by_side
 from tvae_core.explorer.scene import OwnDigit, encode_own_digit, factors_of, open_sequence
 from tvae_core.figures.notebook import fit_all
@@ -42,11 +43,9 @@ class Debounce:
         if self._waiting is not None:
             self._waiting.cancel()
         try:
-            loop = asyncio.get_running_loop()
+            self._waiting = asyncio.get_running_loop().call_later(self.seconds, function)
         except RuntimeError:
             function()
-        else:
-            self._waiting = loop.call_later(self.seconds, function)
 
 
 def overlay(*layers: widgets.DOMWidget) -> widgets.GridBox:
@@ -89,12 +88,16 @@ class ExplorerState(HasTraits):
     roll = Any()
 
     def __init__(self, runs: Sequence[Run]):
-        """Show the first of the runs (rank_runs). Raises ValueError if there is none."""
+        """Show the first of the runs (rank_runs) that can be read. Raises ValueError if there is none."""
         super().__init__()
-        if not runs:
-            raise ValueError("no run of sequences is there yet; train one: tvae --name tvae_Lpartial_mnist")
         self.runs = list(runs)
-        self.choose(self.runs[0], 0, factors_of(self.runs[0])[0])
+        while self.runs and self.roll is None:
+            try:
+                self.choose(self.runs[0], 0, factors_of(self.runs[0])[0])
+            except OSError as error:
+                log.warning("run %s is left out: %s", self.runs.pop(0).folder.name, error)
+        if not self.runs:
+            raise ValueError("no run of sequences is there yet; train one: tvae --name tvae_Lpartial_mnist")
 
     def choose(self, run: Run, image: int, factor: str) -> None:
         """Show another test sequence. Raises ValueError for one that is not there (open_sequence)."""
@@ -119,19 +122,15 @@ def show_errors(words: widgets.HTML) -> Iterator[None]:
     words.value = ""
     try:
         yield
-    except (ValueError, OSError) as error:
-        words.value = _alert(str(error))
     except Exception as error:
-        log.exception("the explorer could not do what was asked for")
-        first, *_ = str(error).splitlines() or [""]
-        words.value = _alert(f"{type(error).__name__}: {first.rstrip('.')}. {_FAULT}")
+        said = str(error)
+        if not isinstance(error, ValueError | OSError):
+            log.exception("the explorer could not do what was asked for")
+            said = f"{type(error).__name__}: {said.partition(chr(10))[0].rstrip('.')}. {_FAULT}"
+        words.value = f'<b role="alert">{html.escape(said)}</b>'
 
 
 _FAULT = "This is a fault of the program; its traceback is in the log (JupyterLab: View, Show Log Console)."
-
-
-def _alert(text: str) -> str:
-    return f'<b role="alert">{html.escape(text)}</b>'
 
 
 class Panel(widgets.VBox):
@@ -150,46 +149,50 @@ class Panel(widgets.VBox):
 def open_explorer(
     experiments: Sequence[str], scale: str, device: str = "auto", runs: str = ""
 ) -> ExplorerState:
-    """Open the runs of sequences in a folder, the best first (rank_runs).
+    """Open the runs of sequences in a folder, the best first (rank_runs), and print which one is shown.
 
     Where there is none, the experiments are trained at that scale, in view.
     """
     folder = runs or RUNS
     found = rank_runs(stored_runs(folder))
-    return ExplorerState(found or fit_all(experiments, scale, (), device, folder))
-
-
-def share_of_the_way(run: Run) -> float:
-    """Return how far the rolls come from the mean frame (0) to the reconstruction (1) in held-out frames.
-
-    Of a run that holds none out how far its rolls into seen frames come; -inf where there are no rolls.
-    """
-    trained, worst = run.results["trained"], run.results["chance"].get("roll_held_out")
-    best = trained.get("reconstruction")
-    rolled = trained.get("roll_held_out") or trained.get("roll_seen")
-    if None in (worst, best, rolled) or best >= worst:
-        return float("-inf")
-    return (worst - rolled) / (worst - best)
+    explorer = ExplorerState(found or fit_all(experiments, scale, (), device, folder))
+    run, row = explorer.run, explorer.run.results["trained"]
+    print(f"Opened {describe_run(run)}, the best of {len(explorer.runs)}.", end=" ")
+    print(f"Reconstruction {row['reconstruction']:.0f}, mean frame {held_out_nats(run, 'chance'):.0f}.")
+    if run.exp.scale == "smoke":
+        print("A smoke run shows noise. Train a better one: tvae --name tvae_Lpartial_mnist --scale quick")
+    return explorer
 
 
 def rank_runs(runs: Sequence[Run]) -> list[Run]:
-    """Sort the runs of sequences, the best first: of the largest scale, there digits before sprites (one can
-    draw one's own), there those with held-out frames, since only they can be wrong, and there whose rolls
-    come furthest; where none comes anywhere, those with a topography.
+    """Sort the runs of sequences, the best first; runs of single frames are left out.
+
+    Smoke runs come last, since they show noise. Runs that are measured on the same data stay together, in
+    the order of DATA_KINDS; among them the one whose rolls into held-out frames cost the fewest nats is
+    first. After these come plain VAEs that roll no better than the mean frame, and models whose window
+    holds no frame out.
     """
 
-    def rank(run: Run) -> tuple[int, bool, bool, float, bool]:
-        exp = run.exp
-        trained = list(SCALES).index(exp.scale)  # the registry goes from the least to the most
-        furthest = share_of_the_way(run), exp.topography != "none"
-        return trained, exp.data != "dsprites", bool(exp.held_out), *furthest
+    def rank(run: Run) -> tuple[bool, int, str, bool, bool, float]:
+        exp, nats = run.exp, held_out_nats(run)
+        plain = exp.topography == "none" and nats >= held_out_nats(run, "chance")
+        data = DATA_KINDS.index(exp.data), exp.test_data
+        return exp.scale == "smoke", *data, not exp.held_out, plain, nats
 
-    return sorted((run for run in runs if run.exp.n_transforms > 1), key=rank, reverse=True)
+    return sorted((run for run in runs if run.exp.n_transforms > 1), key=rank)
+
+
+def held_out_nats(run: Run, row: str = "trained") -> float:
+    """Return what rolls into held-out frames cost, in nats/frame; inf if that was not measured."""
+    nats = run.results[row].get("roll_held_out")
+    return math.inf if nats is None or math.isnan(nats) else nats
 
 
 def describe_run(run: Run) -> str:
-    """Name a run in a list."""
-    return str(run)
+    """Name a run and its deciding number in words."""
+    nats = held_out_nats(run)
+    number = [f"held out {nats:.0f} nats/frame"] if math.isfinite(nats) else []
+    return " · ".join([f"{run.title}, {run.exp.dataset}", run.exp.scale, f"seed {run.exp.seed}", *number])
 
 
 def latency(explorer: ExplorerState) -> dict[str, float]:
@@ -205,8 +208,3 @@ def latency(explorer: ExplorerState) -> dict[str, float]:
         spent.append(1000 * (time.perf_counter() - started))
     explorer.roll = before
     return {"median": statistics.median(spent), "slowest": max(spent)}
-
-
-def drawn_in(started: float) -> str:
-    """Say how long drawing took since `started`, in seconds of time.perf_counter."""
-    return f"Drawn in {1000 * (time.perf_counter() - started):.0f} ms."
