@@ -102,10 +102,11 @@ OUT = ["export", "--name", "tvae_Lpartial_mnist", "--scale", "smoke", "--out"]
         (["d.png/"], "d.png is a folder"),
         (["text/roll.png"], "text/roll.png cannot be written, since text is not a folder"),
         (["roll"], "suffix '' is not one of .html, .gif, .png, .mp4"),
-        (["roll.gif", "--capsules", "0-99999999999"], "names 99999999999, but there are 18, from 0 to 17"),
+        (["roll.gif", "--capsules", "0-99999999999"], "names more than 10,000"),
+        (["roll.gif", "--capsules", "3,18"], "capsule 18 is not one of 0 to 17"),
         (
             ["roll.gif", "--images", "0-99999999999"],
-            "names more than 1",
+            "names more than 10,000",
         ),
         (["roll.gif", "--images", "0-8888", "--transformation", "hue"], "8,889 sequences are too many"),
         (["roll.gif", "--images", "8888"], "image 8888 is not one of 0 to "),

@@ -124,6 +124,8 @@ class Run:
         """Raise OSError, naming the file, if one is missing, damaged or of another run (its digest aside)."""
         for name in ("config", "history", "provenance", "results"):
             self._read(f"{name}.json")
+        if not {"trained", "untrained", "chance"} <= set(self._read("results.json")):
+            raise DamagedFile(f"{self.folder / 'results.json'} lacks rows; its run is of another version")
         for name in (CHECKPOINT, PER_SEQUENCE):
             self._own(name, read_about(self.folder / name))
 
