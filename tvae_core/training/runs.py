@@ -26,9 +26,7 @@ from tvae_core.validation import check_choice
 
 Sequences = DigitSequences | SpriteSequences
 CPU = torch.device("cpu")
-
 RECIPE = 3  # to be raised when the same configuration is trained or measured differently by newer code
-
 log = logging.getLogger("tvae_core")
 
 CHECKPOINT, PER_SEQUENCE = "checkpoint.safetensors", "per_sequence.safetensors"
