@@ -69,7 +69,8 @@ def length_panels(runs: Sequence[Run]) -> list[Panel]:
     """Return ELBO and roll margin on the test split over steps of training, a curve for each price of KL.
 
     Each marker is a training of its own, learning-rate fall included, the mean over seeds. The roll margin is
-    the mean over factors; dashed with open markers, that of the worst factor.
+    the mean over factors; dashed with open markers, that of the worst factor. Data with a single length have
+    no panel.
     """
     panels, rows = [], length_rows(runs)
     for data in by_training_data(runs):
@@ -80,7 +81,7 @@ def length_panels(runs: Sequence[Run]) -> list[Panel]:
                 x = [row["steps"] for row in own]
                 for i, key in enumerate(keys):
                     curves.append(Curve(words, look, x, [row[key] for row in own], control=i > 0))
-            if any(y is not None for curve in curves for y in curve.y):
+            if any(len(curve.x) > 1 for curve in curves) and any(y is not None for y in curves[0].y):
                 zero = [("best control", 0.0)] if keys is MARGINS else []
                 panels.append(
                     Panel(f"{data}: {name}", "steps, log scale", f"{name}, {FRAME}", curves, zero, log_x=True)

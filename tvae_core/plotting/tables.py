@@ -91,19 +91,24 @@ def draw(frame: pd.DataFrame) -> Figure:
     text = text.map(lambda words: words.replace(" ± ", "\n± ").replace(" [", "\n["))
     heading = [(_wrapped(line.heading), line.unit) for line in heads(frame).itertuples()]
     widths = [_width([*head, *text.iloc[:, i]]) for i, head in enumerate(heading)]
-    parts = _broken(widths, WIDTH - LABELS - 0.02)
-    heights = [0.08 + LINE * _lines(line) for line in text.to_numpy()]
+    names = labels(frame)
+    names = names.assign(row=names.row.map(lambda name: "\n".join(textwrap.wrap(name, 24))))
+    left = max(LABELS, _width([*names.row]))
+    parts = _broken(widths, WIDTH - left - 0.02)
+    heights = [
+        0.08 + LINE * _lines([*line, name]) for line, name in zip(text.to_numpy(), names.row, strict=True)
+    ]
     tops = [0.27 + LINE * _lines(words for words, _ in heading[part]) for part in parts]  # of the rows
-    width = LABELS + 0.02 + max(sum(widths[part]) for part in parts)
+    width = left + 0.02 + max(sum(widths[part]) for part in parts)
     with style():
         figure = blank(width, sum(tops) + len(parts) * (sum(heights) + 0.04 + APART) - APART)
         axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(figure.get_figheight(), 0))
         axes.set_axis_off()
         y = 0.0
         for part, top in zip(parts, tops, strict=True):
-            rights = [LABELS + end for end in itertools.accumulate(widths[part])]
+            rights = [left + end for end in itertools.accumulate(widths[part])]
             _draw_head(axes, y, y + top, heading[part], rights)
-            _draw_rows(axes, y + top, heights, labels(frame), text.iloc[:, part], rights)
+            _draw_rows(axes, y + top, heights, names, text.iloc[:, part], rights)
             y += top + sum(heights) + 0.04 + APART
     return figure
 
