@@ -72,7 +72,7 @@ def axis_strips(run: Run, image: int = 0, varied: int = 0) -> Strip:
 
 
 def cost_rows(run: Run, sequences: int = 100) -> list[Mapping[str, object]]:
-    """Return what held-out frames cost in nats for each axis to roll, as the rows of a table."""
+    """Return as table rows the cost of held-out frames in nats, for each axis to roll."""
     known = {kind: run.results[row]["reconstruction"] for kind, row in _LEVELS.items()}
     rows = []
     for words, axes in axes_to_roll(run).items():

@@ -72,7 +72,7 @@ def correlation_panels(runs: Sequence[Run], correlations: Sequence[Correlations]
                 x = [f + offset + 0.3 * (i / max(1, len(y) - 1) - 0.5) for i in range(len(y))]
                 curves.append(Curve(f"a capsule, {kind}", int(kind != "trained"), x, y, joined=False))
                 together = run.results[kind]["capcorr_first"][factor]
-                curves.append(Curve("what most capsules agree on", 4, [f + offset], [together], joined=False))
+                curves.append(Curve("all capsules together", 4, [f + offset], [together], joined=False))
             curves.append(Curve("chance", 2, [f], [level], joined=False))
         title = f"{run.title}, {run.exp.dataset}"
         panels.append(Panel(title, "", "CapCorr, first Ω", curves, ticks=list(enumerate(chance))))

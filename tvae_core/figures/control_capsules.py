@@ -45,7 +45,7 @@ class Shares(NamedTuple):
 
     @property
     def best(self) -> float | None:
-        """What the best capsule gains alone, as a share of what all gain; None if they gain nothing."""
+        """The gain of the best capsule alone, as a share of the gain of all; None if all gain nothing."""
         none, every = self.growing[0], self.growing[-1]
         return ((none - self.alone[0]) / (none - every)).item() if every < none else None
 
@@ -68,7 +68,7 @@ def both_shares(runs: Sequence[Run], sequences: int = 50) -> list[Mapping[str, S
 
 
 def share_rows(runs: Sequence[Run], shares: Sequence[Mapping[str, Shares]]) -> list[Mapping[str, object]]:
-    """Return what the best capsule carries of a roll, as the rows of a table."""
+    """Return as table rows the share of a roll that the best capsule carries."""
     return [
         {
             "model": f"{run.title}, {run.exp.dataset}, {kind}",

@@ -33,9 +33,9 @@ def roll_costs(
 
 
 def seen_mean_costs(run: Run, sequences: int = 100) -> Float[Tensor, " S"]:
-    """Return what the mean of a sequence's seen frames costs as a prediction of every frame, in nats.
+    """Return the cost in nats of every frame, predicted by the mean of the sequence's seen frames.
 
-    Its pixels are kept away from 0 and 1 by the one of rolls.CLAMPS that suits the held-out frames best.
+    Its pixels are kept away from 0 and 1 by the value of rolls.CLAMPS that suits the held-out frames best.
     """
     held_out = run.exp.held_out
     seen = [frame for frame in range(run.exp.n_transforms) if frame not in held_out]

@@ -46,7 +46,7 @@ def moving(
 
 
 class Costs(NamedTuple):
-    """What frames cost, in nats, for each of ROLLS; the mean frame is that of the same sequences."""
+    """The cost of frames, in nats, for each of ROLLS; the mean frame is the mean of the same sequences."""
 
     seen: Float[Tensor, " R"]
     held_out: Float[Tensor, " R"]
@@ -109,7 +109,7 @@ def motion_rows(costs: Mapping[str, Mapping[str, Costs]]) -> list[Mapping[str, o
 
 
 def trained_motion_rows(runs: Sequence[Run], sequences: int = 100) -> list[Mapping[str, object]]:
-    """Return as table rows what held-out frames cost after training on other motions, in nats."""
+    """Return as table rows the cost of held-out frames after training on other motions, in nats."""
     rows, keys = [], ("roll_held_out", "roll_still", "reconstruction")
     for run in runs:
         found = motion_costs(run, run.model, MOTIONS["rotation, as in training"], sequences)
@@ -120,7 +120,7 @@ def trained_motion_rows(runs: Sequence[Run], sequences: int = 100) -> list[Mappi
 
 
 def motion_strips(run: Run, image: int = 0) -> list[Strip]:
-    """Return one test digit in each motion, rolled by one unit a frame and by what the motion predicts."""
+    """Return one test digit in each motion, rolled by one unit a frame and by the roll it predicts."""
     test, strips = run.data.test, []
     for i, (name, motion) in enumerate(MOTIONS.items()):
         x = moving(test, torch.tensor([image % len(test)]), motion, generator("cpu", 0, "control_unseen", i))

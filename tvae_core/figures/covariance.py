@@ -20,7 +20,7 @@ class Correlations(NamedTuple):
     """The correlation of an energy with that of the site so many frames and units further on."""
 
     model: str
-    energy: str  # what is correlated, and of which model
+    energy: str  # t², u² or v, and whether the model is trained
     r: Float[
         Tensor, "A E"
     ]  # by offset along frames (or rows) a and units (or columns) e, both wrapping round
@@ -40,7 +40,7 @@ def energy_correlations(run: Run, sequences: int = 300) -> list[Correlations]:
     """Return the correlations of t² and of u² at posterior draws, trained and untrained, and those W implies.
 
     The mean is taken over capsules. W implies the correlations of v = W u² for independent u² of equal
-    variance: the overlap of two neighbourhoods. A 2-D torus has rows and columns in place of frames and
+    variance: the overlap of two neighbourhoods. A 2-D torus has rows and columns instead of frames and
     units; the plain VAE has neither u nor W.
     """
     exp, found = run.exp, []

@@ -25,7 +25,7 @@ COLUMNS = 20  # of samples from the prior
 
 
 class TorusMap(NamedTuple):
-    """What the U units of a torus respond to, row by row of the lattice."""
+    """The responses of the U units of a torus, row by row of the lattice."""
 
     kind: str  # trained or untrained
     drivers: Float[Tensor, "U 1 h w"]  # the test digit with the largest |t| of each unit
@@ -40,7 +40,7 @@ class TorusMap(NamedTuple):
 
 
 def torus_map(run: Run, model: TVAE, kind: str = "trained") -> TorusMap:
-    """Return what the units respond to: |t| without posterior noise, on all digits of the test split."""
+    """Return the responses of the units: |t| without posterior noise, on all digits of the test split."""
     test = run.data.test
     parts = torch.arange(len(test)).split(500)
     with torch.inference_mode():
@@ -55,7 +55,7 @@ def torus_maps(run: Run) -> list[TorusMap]:
 
 
 def neighbours_agree(classes: Int[Tensor, " U"], side: int = 18) -> tuple[float, float]:
-    """Return the share of neighbouring pairs with the same class, and what shuffling the map gives.
+    """Return the share of neighbouring pairs with the same class, and their share on a shuffled map.
 
     Units of class -1 have none. nan where no two units with a class are neighbours.
     """

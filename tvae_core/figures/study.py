@@ -1,4 +1,4 @@
-"""The study: what each part of the training recipe is worth, and what longer training and the KL price do."""
+"""The study: the worth of each part of the training recipe, and of longer training at either KL price."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -120,7 +120,7 @@ def study_rows(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def part_rows(runs: Sequence[Run]) -> list[Mapping[str, object]]:
-    """Return as table rows what each variant gains over the first one of its data.
+    """Return as table rows the gain of each variant over the first one of its data.
 
     A difference above 0 means that the variant is better.
     """

@@ -11,7 +11,7 @@ from tvae_core.plotting.tables import mean_and_sd
 from tvae_core.training.runs import Run
 
 TABLE_5 = ("roll_held_out", "roll_still", "reconstruction", "elbo", "iwae_sequence", "e_eq", "e_eq_share")
-NATS = {  # what is drawn in nats a frame, less is better
+NATS = {  # drawn in nats a frame, less is better
     "roll_held_out": "roll into held-out frames",
     "roll_still": "the same, not rolled",
     "reconstruction": "reconstruction",

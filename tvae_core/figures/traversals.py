@@ -22,7 +22,7 @@ Rows = Mapping[
 def start_of(figure: str, factor: int, place: int = 0) -> torch.Generator:
     """Return the generator of the start and the fixed factors of a figure's example.
 
-    factor: the number of its transformation. place: the number of the example among those of the factor.
+    factor: the number of its transformation. place: the number of the example within the factor.
     """
     return generator("cpu", 0, figure, 100 * factor + place)
 
@@ -53,7 +53,7 @@ def reconstruction() -> Rows:
 def rolls(anchor: int, step: int = 1, axes: Sequence[int] = (0,), name: str = "") -> Rows:
     """Return the row of frames decoded from Roll_{step · (l - l0)}(t_l0), for l0 = anchor and each frame l.
 
-    `axes` are those of a capsule of several dimensions that are rolled; `name` replaces the row's label.
+    A capsule of several dimensions is rolled along each of the `axes`; `name` replaces the row's label.
     """
     by = {1: "δ", -1: "−δ"}.get(step, f"{step}δ")
     label = name or f"Roll$_{{{by}}}$($t_{{{anchor}}}$)"
@@ -85,7 +85,7 @@ def traversal_strips(
 ) -> list[Strip]:
     """Return capsule traversals (paper, Figure 4): for each example a reconstruction and rolls of t of l0.
 
-    The arguments are those of `example_sequences`; `only_rolls` leaves the reconstruction out.
+    Arguments as of `example_sequences`; `only_rolls` leaves the reconstruction out.
     """
     examples = example_sequences(run, images, figure, every)
     rows = {**({} if only_rolls else reconstruction()), **rolls(run.exp.anchor)}
@@ -93,7 +93,7 @@ def traversal_strips(
 
 
 def ignores_held_out(run: Run) -> bool:
-    """Return whether t of l0 stays what it is when every held-out frame is blacked out."""
+    """Return whether t of l0 stays the same when every held-out frame is blacked out."""
     ((_, x), *_), held_out = example_sequences(run), run.exp.held_out
     blacked = x.clone()
     blacked[held_out] = 0

@@ -1,4 +1,4 @@
-"""Line charts: curves in, a Figure out. Told apart by marker and lightness too, not by colour alone."""
+"""Line charts: curves in, a Figure out. Markers and lightness differ too, not colours alone."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from tvae_core.plotting.style import BODY, INK, MUTED, PAPER, RULE, SMALL, WIDTH, blank, style
 
-# Okabe & Ito without the green that a red might be taken for, and a shape each.
+# Okabe & Ito without the green that looks like a red to some, each with a marker of its own.
 LOOKS = (
     *(("#0072b2", "o"), ("#e69f00", "s"), ("#56b4e9", "^"), ("#cc79a7", "D"), ("#1a1a1a", "v")),
     *(("#d55e00", "P"), ("#7a6a00", "X"), ("#6a51a3", "<"), ("#8c8c8c", "*"), ("#004d40", "p")),
@@ -29,7 +29,7 @@ DASHED = "Dashed, with open markers: before any training."
 
 
 class Curve(NamedTuple):
-    """One line; None where it is not defined. Curves of the same look belong to one entry of the key."""
+    """One line; None where it is not defined. Curves of the same label and look share an entry of the key."""
 
     label: str
     look: int
@@ -38,7 +38,7 @@ class Curve(NamedTuple):
     sd: Sequence[float | None] = ()  # over seeds
     hollow: Sequence[bool] = ()  # markers that are left open
     joined: bool = True  # by a line
-    control: bool = False  # nothing was trained: dashed, markers open, not in the key
+    control: bool = False  # dashed, markers open, not in the key: for untrained models
 
 
 class Panel(NamedTuple):
@@ -57,7 +57,7 @@ class Panel(NamedTuple):
 
 
 def charts(panels: Sequence[Panel], columns: int = 2, notes: Sequence[str] = ()) -> Figure:
-    """Draw panels in rows of so many, with one key below for all of them and what `notes` say of markers.
+    """Draw panels in rows of `columns`, and below them one key for all, with `notes` about the markers.
 
     Neighbours in a row with the same name on the y axis have the same y axis.
     """

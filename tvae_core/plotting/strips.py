@@ -24,7 +24,7 @@ class Strip(NamedTuple):
     rows: Sequence[tuple[str, Float[Tensor, "S ch h w"]]]  # label and frames in [0, 1], the input first
     anchor: int  # l0, the frame whose t is rolled
     held_out: Sequence[int] = ()  # the frames that t of l0 never saw
-    above: str = "$l_0$ = {}"  # what is written above the box around l0
+    above: str = "$l_0$ = {}"  # written above the box around l0
 
 
 def tile(

@@ -1,6 +1,6 @@
-"""How every figure looks and is kept: one style, colours that everybody can tell apart, one way to save.
+"""The look of every figure: one style, colours that everybody can tell apart, and one function that saves.
 
-No pyplot: a figure belongs to whoever holds it, so nothing has to be closed.
+No pyplot, which would keep every figure until it is closed.
 """
 
 import io
@@ -19,7 +19,7 @@ from tvae_core.files import write_atomically, write_json
 WIDTH = 7.0  # inches: the text of a two-column page
 DPI = 200
 SMALL, BODY = 7.0, 8.0  # points, at printed size
-LEAST = 6.0  # points, below which nobody can be asked to read
+LEAST = 6.0  # points: the smallest letters that can be read
 
 INK, MUTED, RULE, PAPER = "#1a1a1a", "#5f6368", "#b9bdc2", "#ffffff"
 ACCENT, SECOND = "#0072b2", "#e69f00"  # blue and orange (Okabe & Ito): told apart without red and green
@@ -65,7 +65,7 @@ def blank(width: float, height: float, **options) -> Figure:
 
 
 def place(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes at so many inches from the figure's left and top edge, without ticks."""
+    """Return axes at so many inches from the figure's left and top edge, without ticks."""
     w, h = figure.get_size_inches()
     axes = figure.add_axes((left / w, 1 - (top + height) / h, width / w, height / h))
     axes.set(xticks=[], yticks=[])
@@ -73,13 +73,13 @@ def place(figure: Figure, left: float, top: float, width: float, height: float) 
 
 
 def write(figure: Figure, x: float, y: float, text: str, **options) -> None:
-    """Text at so many inches from the figure's left and top edge, hanging from there by default."""
+    """Write text at so many inches from the figure's left and top edge; its own top is there by default."""
     w, h = figure.get_size_inches()
     figure.text(x / w, 1 - y / h, text, **{"va": "top", "fontsize": SMALL, **options})
 
 
 def smallest_letters(figure: Figure) -> float:
-    """How large its smallest text is in points when the figure is printed no wider than a page."""
+    """Return the size in points of a figure's smallest text, printed no wider than a page."""
     texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
     return min((t.get_fontsize() for t in texts), default=BODY) * min(1, WIDTH / figure.get_figwidth())
 
@@ -91,7 +91,7 @@ def save(figure: Figure, folder: Path | str, name: str, alt: str, caption: str) 
 
     Args:
         folder: where the three files go; it is made if need be.
-        alt: what there is to see, in words; also the PDF's Subject.
+        alt: the figure in words, for readers who cannot see it; also the PDF's Subject.
         caption: which experiments, scale, seeds and data the figure shows.
     Raises ValueError for letters that would be too small to read in print.
     """
