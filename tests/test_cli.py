@@ -195,7 +195,7 @@ ROLLS_THAT_ARE_NOT_THERE = {
     ("--roll", "nan"): "--roll is nan",
     ("--transformation", "hew"): "did you mean 'hue'",
     ("--seed", "1,2"): "--seed names 2 seeds",
-    ("--out", "."): "suffix ''",
+    ("--out", "."): "is a folder",
 }
 
 
