@@ -137,5 +137,5 @@ def test_the_best_run_goes_first(trained):
 
 def test_a_run_is_named_in_words(trained):
     run = run_with(trained, 230.4, scale="quick")
-    assert describe_run(run).endswith(", MNIST · quick · seed 2 · held out 230 nats/frame")
+    assert describe_run(run).endswith(", MNIST · quick · seed 2 · held out 230")
     assert describe_run(run_with(trained, None, scale="quick")).endswith(", MNIST · quick · seed 2")

@@ -15,7 +15,15 @@ from torch import Tensor
 
 from tvae_core.explorer.pictures import animation_picture, roll_picture
 from tvae_core.explorer.pixels import frame_grid, png
-from tvae_core.explorer.scene import STEPS, OwnDigit, RollState, encode_own_digit, factors_of, open_sequence
+from tvae_core.explorer.scene import (
+    STEPS,
+    OwnDigit,
+    RollState,
+    encode_own_digit,
+    factors_of,
+    open_sequence,
+    run_title,
+)
 from tvae_core.figures.traversals import start_of
 from tvae_core.files import write_atomically
 from tvae_core.training.runs import Run
@@ -60,7 +68,7 @@ def animate(
     if len(chosen) > MOST_SEQUENCES:
         raise ValueError(f"{len(chosen):,} sequences are too many for one file; at most {MOST_SEQUENCES} fit")
     rolls = [open_sequence(run, image, name, capsules, start) for image, name, start in chosen]
-    return Animation(str(run), rolls)
+    return Animation(run_title(run), rolls)
 
 
 def animate_own_digit(
@@ -75,7 +83,7 @@ def animate_own_digit(
         if image.size != (28, 28):
             raise ValueError(f"{picture} has {image.width} × {image.height} pixels, but a digit has 28 × 28")
         digit = torch.from_numpy(np.array(image.convert("L")))
-    return Animation(str(run), [encode_own_digit(run, OwnDigit(digit, factor)).roll(capsules)])
+    return Animation(run_title(run), [encode_own_digit(run, OwnDigit(digit, factor)).roll(capsules)])
 
 
 def save_own_digit(digit: UInt8[Tensor, "28 28"], path: Path) -> None:

@@ -6,7 +6,7 @@ import pandas as pd
 from tvae_core.explorer.pictures import frames_of_models, timeline_of
 from tvae_core.explorer.scene import RollState, encode_sequence
 from tvae_core.explorer.state import WIDE, ExplorerState, FrameDisplay, Panel, describe_run
-from tvae_core.measures.catalog import MEASURES
+from tvae_core.measures.catalog import MEASURES, heading
 from tvae_core.plotting.tables import number
 from tvae_core.training.runs import Run
 
@@ -15,16 +15,17 @@ SHOWN += ("reconstruction", "e_eq", "capcorr_first")
 
 
 _STYLE = """<style>.tvae-measures { line-height: 1.5; border-spacing: .8em .1em; overflow-wrap: anywhere }
-.tvae-measures :is(td, thead th) { text-align: right } .tvae-measures tbody th { text-align: left }</style>"""
+.tvae-measures :is(td, thead th) { text-align: right }
+.tvae-measures tbody th { text-align: left; white-space: nowrap }</style>"""
 
 
 def measures_table(rolls: dict[str, RollState]) -> str:
     """Return the measures of one sequence as HTML, one column for each named model."""
     columns, rows = {}, [MEASURES[key] for key in SHOWN]
     for name, roll in rolls.items():
-        values = roll.sequence.measures()
+        values, factor = roll.sequence.measures(), roll.sequence.title
         columns[name] = ["–" if (v := values[m.key]) is None else number(v, m.decimals) for m in rows]
-    names = [f"{m.heading}, {m.unit}".removesuffix(", ") for m in rows]
+    names = [f"{heading(f'{m.key}/{factor}', 0)}, {m.unit}".removesuffix(", ") for m in rows]
     return _STYLE + pd.DataFrame(columns, names).to_html(classes="tvae-measures", border=0)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import ipywidgets as widgets
 
 from tvae_core.explorer.export import FORMATS, Animation, export, save_own_digit
+from tvae_core.explorer.scene import run_title
 from tvae_core.explorer.state import ExplorerState, Panel
 from tvae_core.files import FIGURES, RUNS
 
@@ -16,17 +17,18 @@ def snippet(explorer: ExplorerState, folder: Path, file: str) -> str:
     capsules = None if roll.capsules is None else list(roll.capsules)
     elsewhere = "" if run.folder.parent == RUNS else f", runs={run.folder.parent.as_posix()!r}"
     if explorer.own:
-        animation = f"animate_own_digit(run, folder / {digit_file(file)!r}, {explorer.factor!r}, {capsules})"
+        rolls = f"animate_own_digit(run, folder / {digit_file(file)!r}, {explorer.factor!r}, {capsules})"
     else:
-        animation = f"animate(run, [{explorer.image}], {explorer.factor!r}, {capsules})"
+        rolls = f"animate(run, [{explorer.image}], {explorer.factor!r}, {capsules})"
     return f"""from pathlib import Path
 from tvae_core import fit
 from tvae_core.experiments import read_experiment
-from tvae_core.explorer.export import export, {animation.partition("(")[0]}
+from tvae_core.explorer.export import export, {rolls.partition("(")[0]}
 folder = Path({folder.as_posix()!r})
 exp = read_experiment({f"{run.label} seed={run.exp.seed}"!r}, {run.exp.scale!r})
 run = fit(exp{elsewhere})
-export({animation}, folder / {file!r}, shift={roll.shift})"""
+rolls = {rolls}
+export(rolls, folder / {file!r}, shift={roll.shift})"""
 
 
 def digit_file(file: str) -> str:
@@ -58,10 +60,10 @@ class SavePanel(Panel):
     def save(self, button: object) -> None:
         explorer, file = self.explorer, self.file()
         self.words.value = self.code.value = ""
-        path = export(Animation(str(explorer.run), [explorer.roll]), self.folder / file, explorer.roll.shift)
+        rolls = Animation(run_title(explorer.run), [explorer.roll])
+        path = export(rolls, self.folder / file, explorer.roll.shift)
         if explorer.own:
             save_own_digit(explorer.own.digit, self.folder / digit_file(file))
-        self.words.value = (
-            f"Saved: <code>{html.escape(str(path))}</code>, {path.stat().st_size / 1e3:,.0f} kB"
-        )
+        size = path.stat().st_size / 1e3
+        self.words.value = f"Saved: <code>{html.escape(str(path))}</code>, {size:,.0f} kB"
         self.code.value = f"<pre tabindex='0'>{html.escape(snippet(explorer, self.folder, file))}</pre>"

@@ -195,6 +195,11 @@ def factors_of(run: Run) -> tuple[str, ...]:
     return run.data.test.varying
 
 
+def run_title(run: Run) -> str:
+    """Name a run in words."""
+    return f"{run.title}, {run.exp.dataset} · {run.exp.scale} · seed {run.exp.seed}"
+
+
 def title_of(run: Run, factor: str) -> str:
     """Name the transformation of a sequence in words; a factor may bring another one along."""
     return TOGETHER.get(getattr(run.data.test, "kind", ""), factor)

@@ -14,7 +14,7 @@ from traitlets import Any, HasTraits
 
 from tvae_core.config import DATA_KINDS
 from tvae_core.explorer.pixels import CaptionedFrame, Timeline, png, side_by_side
-from tvae_core.explorer.scene import OwnDigit, encode_own_digit, factors_of, open_sequence
+from tvae_core.explorer.scene import OwnDigit, encode_own_digit, factors_of, open_sequence, run_title
 from tvae_core.figures.notebook import fit_all
 from tvae_core.files import RUNS
 from tvae_core.training.runs import Run, stored_runs
@@ -158,7 +158,8 @@ def open_explorer(
     explorer = ExplorerState(found or fit_all(experiments, scale, (), device, folder))
     run, row = explorer.run, explorer.run.results["trained"]
     print(f"Opened {describe_run(run)}, the best of {len(explorer.runs)}.", end=" ")
-    print(f"Reconstruction {row['reconstruction']:.0f}, mean frame {held_out_nats(run, 'chance'):.0f}.")
+    chance = held_out_nats(run, "chance")
+    print(f"Reconstruction {row['reconstruction']:.0f}, mean frame {chance:.0f} nats/frame.")
     if run.exp.scale == "smoke":
         print("A smoke run shows noise. Train a better one: tvae --name tvae_Lpartial_mnist --scale quick")
     return explorer
@@ -189,10 +190,9 @@ def held_out_nats(run: Run, row: str = "trained") -> float:
 
 
 def describe_run(run: Run) -> str:
-    """Name a run and its deciding number in words."""
+    """Name a run in words, with what its rolls into held-out frames cost in nats/frame."""
     nats = held_out_nats(run)
-    number = [f"held out {nats:.0f} nats/frame"] if math.isfinite(nats) else []
-    return " · ".join([f"{run.title}, {run.exp.dataset}", run.exp.scale, f"seed {run.exp.seed}", *number])
+    return run_title(run) + (f" · held out {nats:.0f}" if math.isfinite(nats) else "")
 
 
 def latency(explorer: ExplorerState) -> dict[str, float]:
