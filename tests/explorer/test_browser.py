@@ -227,6 +227,11 @@ def test_the_explorer_in_jupyterlab(browser, lab, run):
         page.wait_for_timeout(100)
     page.keyboard.press("Enter")
 
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Upload image").click()
+    chooser.value.set_files({"name": "<7>.png", "mimeType": "image/png", "buffer": b"<svg></svg>"})
+    expect(page.locator("b[role=alert]")).to_have_text(re.compile("^<7>.png is not a picture .* SVG as PNG"))
+
     save = page.get_by_role("button", name="Save", exact=True)
     save.scroll_into_view_if_needed()
     save.click()

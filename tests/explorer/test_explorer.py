@@ -152,6 +152,9 @@ def test_what_another_run_cannot_see_is_said(explorer, runs):
     assert f"chance {chance:.2f}" in about
     second.value = runs[2]
     assert "are not one sequence" in parts(panel, "HTML")[0].value
+    assert panel.table.layout.display == panel.display.layout.display == "none"
+    second.value = runs[1]
+    assert panel.table.layout.display is panel.display.layout.display is None
 
 
 def test_both_models_roll_the_same_capsules(explorer, runs):
@@ -283,7 +286,7 @@ def test_the_best_run_is_opened_and_its_numbers_are_printed(runs, capsys):
     run = open_explorer([], "smoke", runs=str(folder)).run
     assert run.folder == rank_runs(stored_runs(folder))[0].folder
     said = capsys.readouterr().out
-    assert f"Opened {describe_run(run)}, the best of 3. Reconstruction " in said
+    assert f"Opened {describe_run(run)}, the best of 3 runs\nnats/frame: reconstruction " in said
     assert "A smoke run shows noise" in said
 
 

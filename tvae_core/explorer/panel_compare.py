@@ -65,9 +65,8 @@ class ComparePanel(Panel):
         try:
             self.other = through_run(roll, self.second.value)
         finally:
-            if self.other is None:  # the pictures are those of another sequence
-                self.display.clear()
-                self.table.value = self.words.value = ""
+            for widget in (self.display, self.table, self.words):
+                widget.layout.display = "none" if self.other is None else None
         a, b = describe_run(self.explorer.run), describe_run(self.second.value)
         self.table.value = measures_table({f"A: {a}": roll, f"B: {b}": self.other})
         self.words.value = f"<p style='max-width: 70ch; line-height: 1.4'>{about_capcorr(roll)}</p>"

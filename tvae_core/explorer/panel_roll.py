@@ -23,17 +23,14 @@ class ChoosePanel(Panel):
         self.factor = widgets.Dropdown(options=factors, description="Transform", layout=WIDE)
         self.image = widgets.BoundedIntText(0, min=0, max=10**6, description="Test image", layout=WIDE)
         self.arrange(self.run, self.factor, self.image, self.problem)
-        self.on_change = self.guard(self.choose)
         for control in (self.run, self.factor, self.image):
-            control.observe(self.on_change, "value")
+            control.observe(self.guard(self.choose), "value")
 
     def choose(self, change: dict) -> None:
-        names = factors_of(self.run.value)
-        if self.factor.options != names:
-            self.factor.unobserve(self.on_change, "value")
-            self.factor.options = names
-            self.factor.observe(self.on_change, "value")
-        self.explorer.choose(self.run.value, self.image.value, self.factor.value)
+        self.factor.options = factors_of(self.run.value)  # may call this function
+        state, chosen = self.explorer, (self.run.value, self.image.value, self.factor.value)
+        if state.own or chosen != (state.run, state.image, state.factor):
+            state.choose(*chosen)
 
 
 class RollPanel(Panel):

@@ -75,12 +75,6 @@ class FrameDisplay(widgets.VBox):
             self._timeline, self.still.value = timeline, png(timeline.still)
         self.playhead.value = png(timeline.playhead(position))
 
-    def clear(self) -> None:
-        """Show nothing."""
-        self._timeline = None
-        for image in (self.frames, self.still, self.playhead):
-            image.value = b""
-
 
 class ExplorerState(HasTraits):
     """The run, the sequence and the roll that every panel shows; panels observe `roll`, a RollState."""
@@ -157,9 +151,9 @@ def open_explorer(
     found = rank_runs(stored_runs(folder))
     explorer = ExplorerState(found or fit_all(experiments, scale, (), device, folder))
     run, row = explorer.run, explorer.run.results["trained"]
-    print(f"Opened {describe_run(run)}, the best of {len(explorer.runs)}.", end=" ")
     chance = held_out_nats(run, "chance")
-    print(f"Reconstruction {row['reconstruction']:.0f}, mean frame {chance:.0f} nats/frame.")
+    print(f"Opened {describe_run(run)}, the best of {len(explorer.runs)} runs")
+    print(f"nats/frame: reconstruction {row['reconstruction']:.0f}, mean frame {chance:.0f}")
     if run.exp.scale == "smoke":
         print("A smoke run shows noise. Train a better one: tvae --name tvae_Lpartial_mnist --scale quick")
     return explorer
