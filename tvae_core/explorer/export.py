@@ -112,7 +112,7 @@ def save_page(animations: Sequence[Animation], folder: Path | str, name: str, ti
     write_atomically(Path(folder, f"{name}.html"), page(animations, title))
 
 
-def _film(animation: Animation, suffix: str) -> bytes:
+def _video(animation: Animation, suffix: str) -> bytes:
     """Draw every step of an animation and encode them as GIF or as MP4 (H.264)."""
     steps = range(len(animation.rolls[0].sequence.shifts))
     pictures = np.stack([np.asarray(animation_picture(animation.rolls, step)) for step in steps])
@@ -145,5 +145,5 @@ def export(animation: Animation, path: Path, shift: float = 0.0) -> Path:
     elif suffix == ".png":
         write_atomically(path, png(roll_picture(animation.rolls[0].at(shift)), 9))
     else:
-        write_atomically(path, _film(animation, suffix))
+        write_atomically(path, _video(animation, suffix))
     return path

@@ -1,4 +1,4 @@
-"""The panel that saves the roll as a picture, an animation, a film or a page, and shows code for it."""
+"""The panel that saves the roll as a picture, an animation, a video or a page, and shows code for it."""
 
 import html
 from pathlib import Path
