@@ -82,9 +82,7 @@ class Learner:
         """Return the furthest checkpoint of this training: the run's own, or one under another name."""
         own, saved = self.run.folder / CHECKPOINT, None
         try:
-            saved = self.run.load_checkpoint()
-        except FileNotFoundError:
-            pass
+            saved = self.run.load_checkpoint() if own.is_file() else None
         except DamagedFile as error:
             aside = own.replace(own.with_suffix(".damaged"))
             log.warning("%s; it is kept as %s, and training begins anew", error, aside.name)
