@@ -29,7 +29,7 @@ _SOON = {**_OPTIMIZER, **_START, "decode_every": 3, "window_hold": 0.3, "window_
 _SMOKE = {"source": "offline", "batch_size": 4, "eval_sequences": 24, "n_is_samples": 2}
 _LAPTOP = {"precision": "auto", "eval_sequences": 300, "batch_size": 32}
 SCALES: Mapping[str, Mapping[str, object]] = {
-    "smoke": {**_SOON, **_SMOKE, "max_steps": 20},
+    "smoke": {**_SOON, **_SMOKE, "max_steps": 8},
     "quick": {**_SOON, **_LAPTOP, "max_steps": 1200},
     "long": {**_SOON, **_LAPTOP, "max_steps": 6000},
     "paper": {},
