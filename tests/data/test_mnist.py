@@ -226,6 +226,23 @@ def test_hosts_that_answer(monkeypatch):
     assert not sources.any_host_answers([dead])
 
 
+def test_hosts_that_say_nothing_share_one_wait(monkeypatch):
+    waits = []
+
+    class Silent:
+        def put(self, value):
+            pass
+
+        def get(self, timeout):
+            waits.append(timeout)
+            time.sleep(0.05)
+            return False
+
+    monkeypatch.setattr(sources, "SimpleQueue", Silent)
+    assert not sources.any_host_answers([f"http://127.0.0.1:{closed_port()}/"] * 3)
+    assert waits == sorted(waits, reverse=True) and waits[0] - waits[-1] >= 0.1
+
+
 def test_unknown_names_are_refused(digits):
     with pytest.raises(ValueError, match="did you mean 'official'"):
         mnist.load("oficial")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageOps
 
-from tvae_core.explorer.panel_digit import MOST_PIXELS, as_digit, draw_strokes, read_picture
+from tvae_core.explorer.panel_digit import MOST_PIXELS, as_digit, draw_strokes, read_upload
 
 SEVEN = [(60.0, 60.0), (160.0, 60.0), (110.0, 170.0)]
 DRAWN = draw_strokes([SEVEN])  # white on black
@@ -84,13 +84,13 @@ GOOD = {
 
 @pytest.mark.parametrize("case", GOOD)
 def test_what_people_draw_becomes_the_digit(case):
-    digit = as_digit(read_picture(GOOD[case], "seven.png"))
+    digit = as_digit(read_upload(GOOD[case], "seven.png"))
     assert (digit.double() - TRUTH).abs().mean() < 6
     assert torch.corrcoef(torch.stack([digit.flatten(), TRUTH.flatten()]).double())[0, 1] > 0.96
 
 
 def test_a_large_photograph_is_read():
-    digit = as_digit(read_picture(saved(photo(), "jpeg"), "photo.jpg"))
+    digit = as_digit(read_upload(saved(photo(), "jpeg"), "photo.jpg"))
     assert (digit.double() - TRUTH).abs().mean() < 8
 
 
@@ -132,7 +132,7 @@ BAD = {
 def test_what_cannot_be_read_is_named(case):
     content, sentence = BAD[case]
     with pytest.raises(ValueError) as said:
-        as_digit(read_picture(content, "seven.png"))
+        as_digit(read_upload(content, "seven.png"))
     assert str(said.value) == f"seven.png {sentence}"
 
 

@@ -206,6 +206,17 @@ def test_the_untrained_control_is_measured_once_for_all_seeds_and_trainings(row,
             controls.untrained_and_chance(SPRITES.with_options(**other), tmp_path)
 
 
+@pytest.mark.parametrize("content", [b"", b"no tensors", 200], ids=["empty", "foreign", "cut short"])
+def test_damaged_controls_are_measured_anew(row, tmp_path, caplog, content):
+    found = controls.untrained_and_chance(SPRITES, tmp_path)
+    (path,) = tmp_path.rglob("*.safetensors")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:content] if isinstance(content, int) else content)
+    again = controls.untrained_and_chance(SPRITES, tmp_path)
+    assert again[0] == found[0] and path.read_bytes() == whole
+    assert f"{path} is damaged" in caplog.text
+
+
 def test_chance_paints_the_mean_frame(row):
     _, sequences, found, _ = row
     x = torch.cat([batch.x for batch, _ in evaluation.test_batches(SPRITES, sequences)])

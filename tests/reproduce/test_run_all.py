@@ -17,7 +17,7 @@ from tvae_core.config import SCALES
 from tvae_core.reproduce import options
 from tvae_core.reproduce import run_all as reproduce
 from tvae_core.reproduce.notebooks import Notebook, notebooks
-from tvae_core.reproduce.options import build_parser
+from tvae_core.reproduce.options import build_request_parser
 from tvae_core.reproduce.reference import read_reference
 from tvae_core.reproduce.request import read_request
 
@@ -111,7 +111,7 @@ def test_help_names_every_option_and_needs_no_set_up():
     command = ["bash", str(ROOT / "run_all.sh"), "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
     assert shown.returncode == 0
-    options = [option for action in build_parser()._actions for option in action.option_strings]
+    options = [option for action in build_request_parser()._actions for option in action.option_strings]
     assert [option for option in options if option not in shown.stdout] == []
 
 

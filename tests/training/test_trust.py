@@ -78,6 +78,16 @@ def unfinished(folder, steps=2):
     return run
 
 
+def test_what_a_dead_writer_left_is_removed_and_nothing_of_the_users(tmp_path):
+    run = plan(tiny(), "cpu", tmp_path, tmp_path)
+    (run.folder / ".ipynb_checkpoints").mkdir(parents=True)  # as JupyterLab makes beside a file it opens
+    for name in (".123-checkpoint.safetensors", ".123-results.json", ".notes", "notes.txt"):
+        (run.folder / name).touch()
+    with run.locked():
+        left = sorted(path.name for path in run.folder.iterdir())
+    assert left == [".ipynb_checkpoints", ".notes", "notes.txt"]
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_put_aside_and_the_run_trained_anew(damage, tmp_path, said):
     whole = trained(tmp_path / "whole")

@@ -6,6 +6,7 @@ import os
 import socket
 import tempfile
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -53,10 +54,11 @@ def any_host_answers(urls: Sequence[str]) -> bool:
             log.debug("%s does not answer: %s", url, error)
             answers.put(False)
 
+    deadline = time.monotonic() + PATIENCE
     for url in urls:  # in threads, since a name look-up obeys no timeout; in daemons, since it may hang
         threading.Thread(target=ask, args=(url,), daemon=True).start()
     with contextlib.suppress(Empty):
-        return any(answers.get(timeout=PATIENCE) for _ in urls)
+        return any(answers.get(timeout=max(0.0, deadline - time.monotonic())) for _ in urls)
     return False
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 
 from tvae_core.explorer.pictures import frames_of_models, timeline_of
 from tvae_core.explorer.scene import RollState, encode_sequence
-from tvae_core.explorer.state import WIDE, ExplorerState, FrameDisplay, Panel, describe_run
+from tvae_core.explorer.state import WIDE, ExplorerPanel, ExplorerState, FrameDisplay, describe_run
 from tvae_core.measures.catalog import MEASURES, heading
 from tvae_core.plotting.tables import number
 from tvae_core.training.runs import Run
@@ -44,7 +44,7 @@ def through_run(roll: RollState, other: Run) -> RollState:
     return sequence.roll(roll.capsules).at(roll.shift if roll.shift in sequence.shifts else 0.0)
 
 
-class ComparePanel(Panel):
+class ComparePanel(ExplorerPanel):
     """Show the sequence through a second run, at first the next best on the same data: rolls and measures."""
 
     def __init__(self, explorer: ExplorerState):

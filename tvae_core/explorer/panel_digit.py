@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
 from tvae_core.explorer.scene import OwnDigit
-from tvae_core.explorer.state import ExplorerState, Panel
+from tvae_core.explorer.state import ExplorerPanel, ExplorerState
 
 SIDE, PEN = 224, 18  # pixels: side of the drawing, width of its line
 MOST_PIXELS = 100_000_000  # of an uploaded picture
@@ -32,7 +32,7 @@ def draw_strokes(strokes: list[Stroke]) -> Image.Image:
     return picture
 
 
-def read_picture(content: bytes, name: str) -> Image.Image:
+def read_upload(content: bytes, name: str) -> Image.Image:
     """Read an uploaded picture. Raises ValueError with the name of the file if it cannot be read."""
     try:
         with warnings.catch_warnings():
@@ -95,7 +95,7 @@ def as_digit(picture: Image.Image, name: str = "the picture") -> UInt8[Tensor, "
     return torch.from_numpy(np.array(square))
 
 
-class DigitPanel(Panel):
+class DigitPanel(ExplorerPanel):
     """Draw a digit with the mouse or upload an image; all panels then show its sequence."""
 
     def __init__(self, explorer: ExplorerState):
@@ -147,7 +147,7 @@ class DigitPanel(Panel):
     def take_upload(self, change: dict) -> None:
         self.words.value = ""
         for file in self.upload.value[:1]:
-            self.show(read_picture(bytes(file["content"]), file["name"]), file["name"])
+            self.show(read_upload(bytes(file["content"]), file["name"]), file["name"])
 
     def show(self, picture: Image.Image, name: str = "the picture") -> None:
         self.words.value = ""

@@ -5,12 +5,12 @@ from ipycanvas import Canvas
 
 from tvae_core.explorer.pictures import Unit, latent_frames, latent_maps
 from tvae_core.explorer.pixels import LINE, draw_map, png, row
-from tvae_core.explorer.state import FITTING, WIDE, Debounce, ExplorerState, Panel, overlay
+from tvae_core.explorer.state import FITTING, WIDE, Debounce, ExplorerPanel, ExplorerState, overlay
 
 UNIT = 14  # pixels: the side of a unit in the maps
 
 
-class LatentsPanel(Panel):
+class LatentsPanel(ExplorerPanel):
     """Pick a unit in the map of t (click, or type), see u², v and W beside it, and give it another value."""
 
     def __init__(self, explorer: ExplorerState):

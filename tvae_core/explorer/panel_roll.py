@@ -9,11 +9,11 @@ import ipywidgets as widgets
 
 from tvae_core.explorer.pictures import roll_frames, timeline_of
 from tvae_core.explorer.scene import STEPS, factors_of
-from tvae_core.explorer.state import WIDE, ExplorerState, FrameDisplay, Panel, describe_run
+from tvae_core.explorer.state import WIDE, ExplorerPanel, ExplorerState, FrameDisplay, describe_run
 from tvae_core.validation import parse_numbers
 
 
-class ChoosePanel(Panel):
+class ChoosePanel(ExplorerPanel):
     """Choose the run, the transformation and the image of the test split."""
 
     def __init__(self, explorer: ExplorerState):
@@ -33,7 +33,7 @@ class ChoosePanel(Panel):
             state.choose(*chosen)
 
 
-class RollPanel(Panel):
+class RollPanel(ExplorerPanel):
     """Roll all capsules or some, by a slider or Play; show the input, its reconstruction and the roll."""
 
     def __init__(self, explorer: ExplorerState):

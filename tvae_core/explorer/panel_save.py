@@ -7,7 +7,7 @@ import ipywidgets as widgets
 
 from tvae_core.explorer.export import FORMATS, Animation, export, save_own_digit
 from tvae_core.explorer.scene import run_title
-from tvae_core.explorer.state import ExplorerState, Panel
+from tvae_core.explorer.state import ExplorerPanel, ExplorerState
 from tvae_core.files import FIGURES, RUNS
 
 
@@ -36,7 +36,7 @@ def digit_file(file: str) -> str:
     return f"{Path(file).stem}-digit.png"
 
 
-class SavePanel(Panel):
+class SavePanel(ExplorerPanel):
     """Save the roll as a file, and show the code that writes it again."""
 
     def __init__(self, explorer: ExplorerState, folder: Path = FIGURES / "explorer"):

@@ -127,7 +127,7 @@ def show_errors(words: widgets.HTML) -> Iterator[None]:
 _FAULT = "This is a fault of the program; its traceback is in the log (JupyterLab: View, Show Log Console)."
 
 
-class Panel(widgets.VBox):
+class ExplorerPanel(widgets.VBox):
     """Rows of widgets that show the explorer's state, with a line of words and one for errors."""
 
     def __init__(self, explorer: ExplorerState):

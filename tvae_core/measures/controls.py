@@ -3,11 +3,12 @@
 import dataclasses
 import hashlib
 import json
+import logging
 from pathlib import Path
 
 import torch
 from filelock import FileLock
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -18,6 +19,8 @@ from tvae_core.measures import metrics
 from tvae_core.measures.catalog import MEASURES
 from tvae_core.measures.evaluation import Row, Sequences, by_factor, evaluate_sequences, test_batches
 from tvae_core.model.tvae import TVAE
+
+log = logging.getLogger("tvae_core")
 
 VERSION = 1  # to be raised when newer code measures the same model differently
 # Options that change neither an untrained model nor what is measured of it.
@@ -55,7 +58,7 @@ def untrained_and_chance(
 
     The untrained model has the weights of the experiment's own seed, whatever the seed of the trained one.
     With a folder the result is read from there, or written for the next call, under a name that is a hash of
-    what determines it.
+    what determines it. A damaged file is measured anew.
     """
     own = exp.with_options(seed=EXPERIMENTS[exp.name].seed) if exp.name in EXPERIMENTS else exp
     if folder is None:
@@ -66,9 +69,17 @@ def untrained_and_chance(
     path = folder / ".controls" / f"{digest}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        if not path.is_file():
-            rows, values = _measure(own, torch.device(device), data, progress)
-            write_atomically(path, save(values, {"rows": json.dumps(rows)}))
+        if path.is_file():
+            try:
+                return _read(path)
+            except (SafetensorError, ValueError, KeyError, TypeError) as error:
+                log.warning("%s is damaged (%s): it is measured anew", path, error)
+        rows, values = _measure(own, torch.device(device), data, progress)
+        write_atomically(path, save(values, {"rows": json.dumps(rows)}))
+    return rows, values
+
+
+def _read(path: Path) -> tuple[dict[str, Row], dict[str, Tensor]]:
     with safe_open(path, "pt") as file:
         return json.loads(file.metadata()["rows"]), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
 

@@ -16,7 +16,7 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(message)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_request_parser() -> argparse.ArgumentParser:
     """Return the parser; run_all.sh --help explains the options, before there is a Python to ask."""
     parser = _Parser(prog="run_all.sh", add_help=False, allow_abbrev=False)
     for option in ("--scale", "--only", "--seeds", "--jobs", "--data"):
@@ -36,7 +36,7 @@ def _whole(text: str, what: str, least: int) -> int:
 
 def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the options with numbers and lists read; ValueError in one sentence for a wrong one."""
-    parser = build_parser()
+    parser = build_request_parser()
     asked, rest = parser.parse_known_args(arguments)
     for argument in rest:
         if argument.startswith("-"):

@@ -74,10 +74,10 @@ class Item:
 
     @cached_property
     def pictures(self) -> list[dict[str, object]]:
-        """Return its figures (read_picture); a table stands on the page as text, not as a picture."""
+        """Return its figures (read_figure); a table stands on the page as text, not as a picture."""
         named = {path.stem for path in self._files if path.suffix == ".csv"} if self.tables else set()
         drawn = [path for path in self._files if path.suffix == ".png" and path.stem not in named]
-        return [picture for path in drawn for picture in self._read(read_picture, path)]
+        return [picture for path in drawn for picture in self._read(read_figure, path)]
 
     @cached_property
     def runs(self) -> list[dict[str, object]]:
@@ -133,7 +133,7 @@ def read_table(path: Path) -> dict[str, object]:
     return {"cells": [cell for cell in cells if cell.get("shown") != "0"], "caption": _words(path)["caption"]}
 
 
-def read_picture(path: Path) -> dict[str, object]:
+def read_figure(path: Path) -> dict[str, object]:
     """Return a figure that style.save wrote, with its size, its words, and the PDF and page beside it."""
     with Image.open(path) as image:
         image.load()
@@ -182,7 +182,7 @@ def _shown(cell: dict[str, str], compared: bool, reference: Reference) -> dict[s
     }
 
 
-def render(scale: str, items: Sequence[Item], reference: Reference) -> str:
+def render_page(scale: str, items: Sequence[Item], reference: Reference) -> str:
     """Return the page, the same text for the same files, with the digest of each picture in its place."""
     loader = PackageLoader("tvae_core.reproduce", ".")
     options = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
@@ -217,7 +217,7 @@ def report(
         items.append(
             Item(notebook, scale, Status(word, noted.get(notebook.name, why) if word == "missing" else why))
         )
-    page, path = render(scale, items, reference), FIGURES / scale / "report.html"
+    page, path = render_page(scale, items, reference), FIGURES / scale / "report.html"
     last_line = f"<!-- {hashlib.sha256(page.encode()).hexdigest()} -->\n"
     if not path.is_file() or not path.read_bytes().endswith(last_line.encode()):
         for picture in (picture for item in items for picture in item.pictures):

@@ -202,8 +202,9 @@ class Run:
             log.info("%s is being trained by another process: waiting for it", self.folder.name)
             lock.acquire()
         try:
-            for unfinished in self.folder.glob(".*"):
-                unfinished.unlink()
+            for pattern in (".[0-9]*-*", ".tmp??????"):  # as files.atomic and safetensors name them
+                for unfinished in self.folder.glob(pattern):
+                    unfinished.unlink()
             yield
         finally:
             lock.release()
