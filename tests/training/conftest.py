@@ -1,8 +1,11 @@
 """What tests of training share: a few digits, and a row of history at every second step."""
 
 import pytest
+import torch
 
 from tvae_core.training import learner, trainer
+
+collect_ignore = [] if torch.cuda.is_available() else ["test_cuda.py"]
 
 
 @pytest.fixture
