@@ -3,12 +3,16 @@
 import importlib.util
 import json
 import re
+import shlex
 
 import jaxtyping
 import pytest
 
 from tvae_core.cli import main
 from tvae_core.experiments import EXPERIMENTS
+from tvae_core.files import RUNS
+from tvae_core.training.runs import Run
+from tvae_core.training.summary import next_command
 from tvae_core.training.trainer import Trainer
 
 SMALL = ["--scale", "smoke", "--device", "cpu", "--set", "n_caps=2", "--set", "max_steps=2"]
@@ -141,11 +145,12 @@ def test_a_run_and_the_same_again(capsys, tmp_path, monkeypatch):
     arguments = ["--name", "tvae_Lshort_mnist", *SMALL, "--runs", str(tmp_path)]
     assert main(arguments) == 0
     said = capsys.readouterr()
-    folder = tmp_path / said.out.splitlines()[-1]
-    assert list(tmp_path.glob("[!.]*")) == [folder] and (folder / "results.json").is_file()
-    for word in ("E_eq", "roll, held out (nats/frame)", "trained", "untrained", "chance", "5,000 digits"):
+    (folder,) = tmp_path.glob("[!.]*")
+    assert str(folder) in said.out.splitlines() and (folder / "results.json").is_file()
+    for word in ("nats a frame, 4 sequences", "trained", "untrained", "mean frame", "5,000 digits", "--all"):
         assert word in said.out
-    assert said.out.splitlines()[1].startswith("roll margin rotation, at draws")
+    assert said.out.splitlines()[2].startswith("roll, held out ↓") and len(said.out.splitlines()) < 18
+    assert re.search(r"roll, held out ↓ .* worse than the mean frame\n  not rolled .*\d\n", said.out)
     assert re.search(r"nll \d+, KL z .*, KL u .* nats, [1-9][\d,]* frames/s", said.err)  # the bar
     monkeypatch.setattr(Trainer, "train", lambda *_: pytest.fail("trained again"))
     assert main(arguments) == 0
@@ -153,8 +158,39 @@ def test_a_run_and_the_same_again(capsys, tmp_path, monkeypatch):
     assert main([*arguments, "--all"]) == 0
     every = capsys.readouterr().out
     assert "KL(u) (nats/frame)" in every and len(every.splitlines()) > len(said.out.splitlines())
+    assert "IoU" not in every and re.search(r"–\n", every)  # undefined for digits; for chance alone
     with pytest.raises(pytest.fail.Exception, match="trained again"):
         main([*arguments, "--seed", "3"])
+
+
+def some_run(name, scale="quick", **margins):
+    """A run as if it was trained and measured, with these margins of its rolls."""
+    exp = EXPERIMENTS[name].at_scale(scale).with_options(seed=7)
+    run = Run(exp, RUNS / "it")
+    run.__dict__["results"] = {"trained": {"roll_margin_at_draws": margins or None}}
+    return run
+
+
+@pytest.mark.parametrize(
+    ("run", "command"),
+    [
+        (some_run("tvae_Lhalf_mnist", "smoke", hue=-3.0), "--name tvae_Lhalf_mnist --scale quick --seed 7"),
+        (some_run("tvae_Lhalf_mnist", hue=-3.0, x=9.0), "--name tvae_Lhalf_mnist --scale long --seed 7"),
+        (
+            some_run("tvae_Lhalf_mnist", hue=3.0),
+            "export --name tvae_Lhalf_mnist --scale quick --seed 7 --out",
+        ),
+        (some_run("tvae_Lhalf_mnist", "long", hue=-3.0), "export --name tvae_Lhalf_mnist --scale long"),
+        (some_run("nontvae_dsprites", x=-3.0), "--name tvae_Lpartial_dsprites --scale quick"),
+        (some_run("tvae_2d_mnist"), "./run_all.sh --scale quick --only fig3"),
+    ],
+    ids=lambda value: getattr(value, "label", ""),
+)
+def test_the_next_command_shows_more(run, command):
+    last = next_command(run).splitlines()[-1].strip()
+    assert command in last
+    if last.startswith("tvae --name"):
+        assert main([*shlex.split(last)[1:], "--show-config"]) == 0  # one that is accepted
 
 
 def test_several_seeds_are_several_runs(capsys, tmp_path):
@@ -163,7 +199,7 @@ def test_several_seeds_are_several_runs(capsys, tmp_path):
     lines = capsys.readouterr().out.splitlines()
     configs = [json.loads((folder / "config.json").read_text()) for folder in tmp_path.glob("[!.]*")]
     assert sorted(config["seed"] for config in configs) == [1, 2]
-    assert [line for line in lines if line.startswith("seed")] == ["seed 2", "seed 1"]
+    assert [line[-6:] for line in lines if line.startswith("TVAE")] == ["seed 2", "seed 1"]
     assert {str(folder) for folder in tmp_path.glob("[!.]*")} <= set(lines)
 
 

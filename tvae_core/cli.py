@@ -12,17 +12,12 @@ from pathlib import Path
 from tvae_core.config import SCALES, Experiment, default_scale
 from tvae_core.experiments import EXPERIMENTS, read_experiment
 from tvae_core.files import DATA, RUNS, write_json
-from tvae_core.measures.catalog import MEASURES, flat, heading
 from tvae_core.training.hardware import choose_device
 from tvae_core.training.learner import DivergedError
-from tvae_core.training.runs import Run, plan
+from tvae_core.training.runs import plan
+from tvae_core.training.summary import full_table, next_command, summary
 from tvae_core.training.trainer import fit, fit_seeds
 from tvae_core.validation import check_choice, parse_numbers, parse_setting
-
-# The measures that decide, in this order; --all prints the others too.
-SHOWN = ("roll_margin_at_draws", "iou_roll_margin_at_draws", "roll_margin", "iou_roll_margin")
-SHOWN += ("roll_held_out", "iou_roll_held_out", "reconstruction", "elbo", "iwae_sequence")
-SHOWN += ("e_eq", "e_eq_share", "capcorr_first")
 
 
 def _seeds(text: str) -> list[int]:
@@ -93,26 +88,6 @@ def read_exp(options: argparse.Namespace) -> Experiment:
     return exp.with_options(seed=seeds[0]) if seeds else exp
 
 
-def table(run: Run, everything: bool = False) -> str:
-    """Return the measures of a run in columns, beside the untrained control and chance level."""
-    rows = {name: flat(row) for name, row in run.results.items()}
-    shown = list(MEASURES) if everything else list(SHOWN)
-    known = {key for key, value in rows["trained"].items() if everything or value is not None}
-    keys = [key for measure in shown for key in rows["trained"] if key in known and _measure(key) == measure]
-    lines = [f"{'':48}" + "".join(f"{name:>12}" for name in rows)]
-    for key in keys:
-        measure = MEASURES[_measure(key)]
-        words = heading(key, run.exp.n_is_samples) + f" ({measure.unit})" * bool(measure.unit)
-        values = [row.get(key) for row in rows.values()]
-        cells = ["–" if value is None else f"{value:z,.{measure.decimals}f}" for value in values]
-        lines.append(f"{words:48}" + "".join(f"{cell:>12}" for cell in cells))
-    return "\n".join(lines)
-
-
-def _measure(key: str) -> str:
-    return key.partition("/")[0]
-
-
 def run_experiment(arguments: Sequence[str]) -> int:
     """Train, resume or load one experiment, each seed of it, and print its measures."""
     parser = build_parser()
@@ -129,11 +104,8 @@ def run_experiment(arguments: Sequence[str]) -> int:
         return 0
     seeds = options.seed or [exp.seed]
     for run in fit_seeds(exp, seeds, options.device, options.runs, options.data):
-        print(f"seed {run.exp.seed}\n" * (len(seeds) > 1) + table(run, options.all))
-        print(
-            f"– not defined; {'' if options.all else '--all: every measure; '}data: {run.provenance['data']}"
-        )
-        print(run.folder)
+        print(full_table(run) if options.all else summary(run), run.folder, sep="\n", end="\n\n")
+    print(next_command(run), *[] if options.all else ["Every measure: --all"], sep="\n")
     return 0
 
 

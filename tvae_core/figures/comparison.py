@@ -8,7 +8,7 @@ import pandas as pd
 
 from tvae_core.data import dsprites, mnist
 from tvae_core.files import write_atomically
-from tvae_core.measures.catalog import MEASURES, flat, heading
+from tvae_core.measures.catalog import ARROWS, MEASURES, flat, heading
 from tvae_core.measures.intervals import LEVEL, RESAMPLES, interval_of
 from tvae_core.plotting.tables import FIELDS, comma_separated, markdown, mean_and_sd, number
 from tvae_core.training.runs import Run
@@ -78,9 +78,6 @@ def table_rows(runs: Sequence[Run], shown: Sequence[str]) -> pd.DataFrame:
     return frame.assign(shown=frame.measure.isin(shown))
 
 
-_ARROWS = {"up": " ↑", "down": " ↓", "": ""}
-
-
 def _lines(name: str, runs: Sequence[Run], kind: str, keys: Iterable[str]) -> list[dict[str, object]]:
     """The cells of one row of a table."""
     rows, by_sequence = [flat(run.results[kind]) for run in runs], None
@@ -90,7 +87,7 @@ def _lines(name: str, runs: Sequence[Run], kind: str, keys: Iterable[str]) -> li
         name, _, factor = key.partition("/")
         values = [row.get(key) for row in rows]
         measure = MEASURES[name]
-        words = heading(key, runs[0].exp.n_is_samples) + _ARROWS[measure.better]
+        words = heading(key, runs[0].exp.n_is_samples) + ARROWS[measure.better]
         line = row | {"measure": key, "heading": words, "unit": measure.unit, "decimals": measure.decimals}
         line |= dict(zip(("mean", "sd"), mean_and_sd(values), strict=True))
         line["seeds"] = len(values) - values.count(None)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from tvae_core.data import dsprites, mnist
 
 NATS = "nats/frame"
+ARROWS = {"up": " ↑", "down": " ↓", "": ""}  # after a heading: where its better values lie
 
 
 class Measure(NamedTuple):
