@@ -82,10 +82,29 @@ fits() { # whether a Python is one that the lock file fits
     "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null
 }
 
+check_words() { # the options as far as a shell can know them, for a machine without Python
+    local word option=""
+    for word in "$@"; do
+        case "$option:$word" in
+            --scale:smoke | --scale:quick | --scale:long | --scale:paper) option="" ;;
+            --scale:*) stop "scale '$word' is not one of smoke, quick, long, paper" 2 ;;
+            --device:auto | --device:cpu | --device:cuda | --device:mps) option="" ;;
+            --device:*) stop "device '$word' is not one of auto, cpu, cuda, mps" 2 ;;
+            --*:*) option="" ;;
+            :--scale | :--only | :--seeds | :--jobs | :--device | :--data | :--set) option="$word" ;;
+            :--scale=* | :--only=* | :--seeds=* | :--jobs=* | :--device=* | :--data=* | :--set=*) ;;
+            :--force | :--list) ;;
+            *) stop "'$word' is not one of --scale, --only, --seeds, --jobs, --device, --data, --set, --force, --list, --help" 2 ;;
+        esac
+    done
+    [ -z "$option" ] || stop "$option expects a value" 2
+}
+
 find_python() { # sets base, the first Python that fits
     for base in ${PYTHON:+"$PYTHON"} python3 python3.11 python3.12 python3.13 python3.14; do
         if fits "$base"; then return; fi
     done
+    check_words "$@"
     stop "no Python from 3.11 to 3.14 found; install one, or name it: PYTHON=/path/to/python ./run_all.sh"
 }
 
@@ -147,7 +166,7 @@ set_up() { # the stamp is written last, so an interrupted set-up is gone on with
     stamp="$prefix/tvae_setup"
     wanted="$root $(cat "$root/requirements.lock" "$root/pyproject.toml" | cksum)"
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then return; fi
-    find_python
+    find_python "$@"
     refused="$("$base" -S -m tvae_core.reproduce.options "$@" 2>&1)" || [ $? -ne 2 ] || { echo "$refused" >&2; exit 2; }
     lock="$prefix.lock" # read by the trap too
     mkdir -p "$(dirname "$prefix")"

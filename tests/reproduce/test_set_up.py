@@ -131,3 +131,24 @@ def test_a_wrong_option_is_refused_before_anything_is_set_up(clone, arguments, w
     code, output = call(["./run_all.sh", *arguments], clone, PYTHON=sys.executable)
     assert code == 2 and words in output and output.count("\n") == 1
     assert not (clone / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--scael", "quick"], 2, "'--scael' is not one of --scale, --only"),
+        (["--scale", "quik"], 2, "scale 'quik' is not one of smoke, quick"),
+        (["--jobs", "2", "--device", "gpu"], 2, "device 'gpu' is not one of auto, cpu"),
+        (["--only"], 2, "--only expects a value"),
+        (["--scale", "quick", "--only=fig4", "--set", "--x=1", "--list"], 1, "no Python from 3.11"),
+    ],
+)
+def test_a_wrong_option_is_refused_without_any_python(clone, arguments, code, words):
+    shutil.rmtree(clone / ".venv")
+    tools = clone / "tools"
+    tools.mkdir()
+    for name in ("bash", "cat", "cksum", "dirname", "basename", "id"):
+        (tools / name).symlink_to(shutil.which(name))
+    ended, output = call(["./run_all.sh", *arguments], clone, PATH=str(tools))
+    assert ended == code and words in output and output.count("\n") == 1
+    assert not (clone / ".venv").exists()
