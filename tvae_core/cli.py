@@ -14,6 +14,7 @@ from tvae_core.experiments import EXPERIMENTS, read_experiment
 from tvae_core.files import DATA, RUNS, write_json
 from tvae_core.training.hardware import choose_device
 from tvae_core.training.learner import DivergedError
+from tvae_core.training.pack import SUFFIX, cost_lines, pack
 from tvae_core.training.runs import plan
 from tvae_core.training.summary import full_table, next_command, summary
 from tvae_core.training.trainer import fit, fit_seeds
@@ -36,7 +37,9 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
     words, name = _WORDS[command]
     parser = argparse.ArgumentParser(f"tvae {command}".strip(), description=words, epilog=_EPILOG)
     add = parser.add_argument
-    add("--name", default=name, help="the experiment, e.g. 'tvae_Lpartial_mnist' or '… n_off_diag=2'")
+    named = {"nargs": "?", "metavar": "NAME"} if command == "pack" else {}
+    words = "the experiment, e.g. 'tvae_Lpartial_mnist' or '… n_off_diag=2'"
+    add("name" if named else "--name", default=name, help=words, **named)
     add("--scale", help="smoke, quick, long or paper (default: paper with a CUDA GPU, else quick)")
     add("--device", default="auto", help="auto, cpu, cuda or mps")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="change any option")
@@ -55,6 +58,10 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
         add("--capsules", default="all", metavar="N", help="the capsules that roll, for example 0,3-5")
         add("--roll", type=float, default=0.0, metavar="δ", help="the roll that a picture shows")
         return parser
+    if command == "pack":
+        add("--out", type=Path, required=True, metavar="FILE", help=f"ends in {SUFFIX}")
+        add("--precision", default="int8", help="of the weights: int8 (a quarter of the bytes) or bfloat16")
+        return parser
     add("--all", action="store_true", help="print every measure")
     add("--list", action="store_true", help="name the sixteen experiments")
     add("--show-config", action="store_true", help="print the options and stop")
@@ -68,8 +75,11 @@ _WORDS = {
         "tvae_Lpartial_mnist",
     ),
     "export": ("Write the rolls of a run, trained if need be, as a page, animation, film or picture", None),
+    "pack": ("Write a trained run as one file to share, and measure what fewer bits cost", None),
 }
-_EPILOG = "tvae bench --help: the speed of this machine; tvae export --help: rolls to take along"
+_EPILOG = (
+    "tvae bench: the speed of this machine; tvae export: rolls to take along; tvae pack: a model to share"
+)
 
 
 def read_exp(options: argparse.Namespace) -> Experiment:
@@ -148,7 +158,27 @@ def run_export(arguments: Sequence[str]) -> int:
     return 0
 
 
-COMMANDS = {"bench": run_bench, "export": run_export}  # by the first word; without one it is an experiment
+def run_pack(arguments: Sequence[str]) -> int:
+    """Write a trained run as one file, and print what its bits cost."""
+    parser = build_parser("pack")
+    options = parser.parse_args(arguments)
+    if not options.name:
+        parser.error("NAME is needed (tvae --list shows the names)")
+    if len(options.seed) > 1:
+        raise ValueError(f"--seed names {len(options.seed)} seeds, but a pack holds one run")
+    run = plan(read_exp(options), options.device, options.runs, options.data)
+    if not run.complete:
+        raise FileNotFoundError(f"{run} is not trained in {options.runs}; train it with tvae --name")
+    print("\n".join(cost_lines(pack(run, options.out, options.precision))))
+    print(f"{options.out}, {options.out.stat().st_size / 1e6:.2f} MB")
+    return 0
+
+
+COMMANDS = {
+    "bench": run_bench,
+    "export": run_export,
+    "pack": run_pack,
+}  # by the first word; without one it is an experiment
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

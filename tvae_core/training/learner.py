@@ -13,8 +13,9 @@ from tvae_core.measures.catalog import flat
 from tvae_core.measures.evaluation import evaluate_sequences
 from tvae_core.model.tvae import TVAE
 from tvae_core.seeding import generator
-from tvae_core.training.runs import CHECKPOINT, Run, Splits
+from tvae_core.training.runs import CHECKPOINT, Run
 from tvae_core.training.schedule import window_at
+from tvae_core.training.splits import Splits
 from tvae_core.training.store import DamagedFile, read_about, read_tensors, restore
 
 TERMS = ("nll", "kl_z", "kl_u")

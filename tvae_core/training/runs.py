@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,16 +15,14 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from tvae_core.config import Experiment
-from tvae_core.data.dsprites import SpriteSequences
-from tvae_core.data.mnist import DigitSequences
 from tvae_core.experiments import EXPERIMENTS, title, write_experiment
 from tvae_core.files import DATA, RUNS
 from tvae_core.model.tvae import TVAE
 from tvae_core.training.hardware import choose_device, choose_precision
+from tvae_core.training.splits import Splits
 from tvae_core.training.store import DamagedFile, read_about, read_json, read_tensors, restore, write_tensors
 from tvae_core.validation import check_choice
 
-Sequences = DigitSequences | SpriteSequences
 CPU = torch.device("cpu")
 RECIPE = 3  # to be raised when the same configuration is trained or measured differently by newer code
 log = logging.getLogger("tvae_core")
@@ -32,33 +30,6 @@ log = logging.getLogger("tvae_core")
 CHECKPOINT, PER_SEQUENCE = "checkpoint.safetensors", "per_sequence.safetensors"
 # The figure it shows, its scale and where its images come from do not determine a run; the images do.
 _NOT_DETERMINING = ("shows", "scale", "source", "wandb_on")
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The sequences of an experiment on one device, each split made when it is first asked for."""
-
-    exp: Experiment
-    folder: Path  # of downloaded data
-    device: torch.device
-
-    @cached_property
-    def train(self) -> Sequences:
-        """The sequences trained on."""
-        return self._build("train")
-
-    @cached_property
-    def validation(self) -> Sequences:
-        """The sequences looked at while training."""
-        return self._build("validation")
-
-    @cached_property
-    def test(self) -> Sequences:
-        """The sequences measured on."""
-        return self._build("test")
-
-    def _build(self, split: str) -> Sequences:
-        return self.exp.build_sequences(split, self.exp.seed, self.device, self.folder)
 
 
 @dataclass(frozen=True)
@@ -231,19 +202,33 @@ def stored_runs(folder: Path | str = RUNS) -> list[Run]:
     found = []
     for results in sorted(Path(folder).expanduser().glob("*/results.json")):
         try:
-            found.append(_stored(results.parent))
+            found.append(load_run(results.parent))
         except (OSError, TypeError, ValueError) as error:
             log.warning("run %s is left out: %s", results.parent.name, error)
     return found
 
 
-def _stored(folder: Path) -> Run:
-    config = read_json(folder / "config.json")
-    exp = Experiment(**{k: tuple(v) if isinstance(v, list) else v for k, v in dict(config).items()})
-    check_choice(exp.name, EXPERIMENTS, "experiment")
+def load_run(folder: Path) -> Run:
+    """Return the complete run of a folder, as its own config.json describes it.
+
+    Raises OSError for a run that is not complete or is damaged, ValueError for one that this version cannot
+    describe.
+    """
+    exp = experiment_of(dict(read_json(folder / "config.json")))
     run = Run(exp, folder, data_key=read_about(folder / CHECKPOINT)["data_key"])
     run.check()
     return run
+
+
+def experiment_of(config: Mapping[str, object]) -> Experiment:
+    """Return the experiment that config.json describes; options that it does not know have their defaults.
+
+    Raises ValueError for an experiment, an option or a value that this version does not know.
+    """
+    for option in config:
+        check_choice(option, [field.name for field in dataclasses.fields(Experiment)], "option")
+    check_choice(config["name"], EXPERIMENTS, "experiment")
+    return Experiment(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
 
 
 def both_models(run: Run) -> dict[str, TVAE]:

@@ -24,7 +24,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     """Write tensors whole or not at all, with `about` (JSON values) and a digest of both in the header."""
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     words = json.dumps(about)
-    write_atomically(path, save(kept, {"about": words, "digest": _digest(kept, words)}))
+    write_atomically(path, _in_order(save(kept, {"about": words, "digest": _digest(kept, words)})))
 
 
 def read_about(path: Path) -> dict[str, object]:
@@ -72,6 +72,14 @@ def is_json(path: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def _in_order(content: bytes) -> bytes:
+    """The same file with its header's names in order, which safetensors writes in any: equal bytes again."""
+    size = int.from_bytes(content[:8], "little")
+    words = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
+    words += b" " * (-len(words) % 8)
+    return len(words).to_bytes(8, "little") + words + content[8 + size :]
 
 
 def _header(path: Path) -> dict[str, str]:

@@ -1,0 +1,177 @@
+"""A pack is the run it was made from, but for the bits of its weights, and the cost of these is measured."""
+
+import re
+
+import jaxtyping
+import pytest
+import torch
+
+from tvae_core.cli import main
+from tvae_core.experiments import EXPERIMENTS
+from tvae_core.measures.evaluation import first_batches
+from tvae_core.training.pack import (
+    FORMAT,
+    PRECISIONS,
+    cost_lines,
+    decode_weights,
+    encode_weights,
+    pack,
+    read_pack,
+)
+from tvae_core.training.store import DamagedFile, read_about, read_tensors, write_tensors
+from tvae_core.training.trainer import fit
+
+SMALL = {"n_caps": 2, "max_steps": 2, "batch_size": 2, "eval_sequences": 4, "n_is_samples": 1}
+WORDS = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    exp = EXPERIMENTS["tvae_Lshort_mnist"].at_scale("smoke").with_options(**SMALL)
+    return fit(exp, "cpu", tmp_path_factory.mktemp("runs"), progress=False)
+
+
+@pytest.fixture(scope="module")
+def packed(run, tmp_path_factory):
+    path = tmp_path_factory.mktemp("packs") / "model.tvae"
+    return path, pack(run, path)
+
+
+def nearest(weight, precision):
+    """How far a weight may be from what is written in its place: half a step, or bfloat16's rounding."""
+    if precision == "int8":
+        return weight.abs().amax(1, keepdim=True) / 127 / 2 * (1 + 1e-5)
+    return weight.abs() * 2**-8
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_weights_are_rounded_to_the_nearest_row_by_row(precision):
+    g = torch.Generator().manual_seed(0)
+    rows = torch.randn(5, 7, generator=g) * torch.tensor([1e-6, 1.0, 0.0, 3.0, 1e4]).unsqueeze(1)
+    bias = torch.randn(7, generator=g)
+    encoded = encode_weights({"a.weight": rows, "a.bias": bias}, precision)
+    assert encoded["a.weight"].dtype == getattr(torch, precision)
+    decoded = decode_weights(encoded)
+    assert decoded.keys() == {"a.weight", "a.bias"}
+    assert torch.equal(decoded["a.bias"], bias)
+    assert ((decoded["a.weight"] - rows).abs() <= nearest(rows, precision)).all()
+
+
+def test_a_pack_is_the_run_it_was_made_from(run, packed):
+    again = read_pack(packed[0])
+    assert (again.exp, again.identity, again.label) == (run.exp, run.identity, run.label) and again.complete
+    assert (again.results, again.history, again.provenance) == (run.results, run.history, run.provenance)
+    own, other = run.model.state_dict(), again.model.state_dict()
+    assert own.keys() == other.keys() and not torch.equal(
+        own["decoder.last.weight"], other["decoder.last.weight"]
+    )
+    for name, weight in own.items():
+        if name.endswith(".weight"):
+            assert ((other[name] - weight).abs() <= nearest(weight, "int8")).all()
+        else:
+            assert torch.equal(other[name], weight)
+    assert (again.model.decoder.centre, again.model.decoder.spread) == (
+        run.model.decoder.centre,
+        run.model.decoder.spread,
+    )
+    with pytest.raises(FileNotFoundError, match="do not hold per_sequence"):
+        again.per_sequence("trained")
+
+
+def cost_by_hand(model, exp, sequences):
+    """The mean of −log p(x|t) over all frames of the first sequences."""
+    with torch.no_grad():
+        parts = [
+            (batch.x, model.decode(model.latents(batch.x))) for batch, _ in first_batches(exp, sequences)
+        ]
+    x, p = (torch.cat(part) for part in zip(*parts, strict=True))
+    return -(x * p.log() + (1 - x) * (1 - p).log()).sum((-3, -2, -1)).mean().item()
+
+
+def test_the_cost_is_that_of_the_models_before_and_after(run, packed):
+    path, about = packed
+    every = run.exp.with_options(eval_sequences=None)
+    for model, row in ((run.model, "before"), (read_pack(path).model, "after")):
+        assert about["cost"][row]["reconstruction"] == pytest.approx(cost_by_hand(model, every, 300), abs=0.1)
+    again = cost_by_hand(read_pack(path).model, every, about["check"]["sequences"])
+    assert about["check"]["reconstruction"] == pytest.approx(again, abs=0.1)
+    assert about["cost"]["before"] != about["cost"]["after"]
+    assert re.search(r"reconstruction .* \d+\.\d\d +\d+\.\d\d$", cost_lines(about)[1])
+
+
+def test_the_same_run_makes_the_same_bytes(run, packed, tmp_path):
+    pack(run, tmp_path / "again.tvae")
+    assert (tmp_path / "again.tvae").read_bytes() == packed[0].read_bytes()
+
+
+def changed(path, **words):
+    tensors, about = read_tensors(path)
+    write_tensors(path, tensors, about | words)
+
+
+NOT_PACKS = {
+    "cut": (lambda path: path.write_bytes(path.read_bytes()[:5000]), "is damaged"),
+    "flipped": (lambda path: flip(path), "do not have the digest"),
+    "foreign": (lambda path: path.write_bytes(b"PK"), "is damaged"),
+    "newer": (lambda path: changed(path, format=FORMAT + 1), "update it"),
+    "without results": (lambda path: changed(path, results={}), "lacks rows"),
+    "not a pack": (lambda path: changed(path, format=None), "is not a pack"),
+}
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", NOT_PACKS)
+def test_what_is_no_sound_pack_is_refused(kind, packed, tmp_path):
+    path = tmp_path / "model.tvae"
+    path.write_bytes(packed[0].read_bytes())
+    spoil, words = NOT_PACKS[kind]
+    spoil(path)
+    with pytest.raises(OSError, match=words):
+        read_pack(path)
+
+
+def test_a_checkpoint_is_not_a_pack(run):
+    with pytest.raises(DamagedFile, match="is not a pack"):
+        read_pack(run.folder / "checkpoint.safetensors")
+
+
+@pytest.mark.parametrize("config", [{"colour": 1}, {"name": "tvae_renamed"}, {"lr": -1.0}])
+def test_a_pack_of_another_version_is_refused_by_name(config, packed, tmp_path):
+    path = tmp_path / "model.tvae"
+    path.write_bytes(packed[0].read_bytes())
+    changed(path, config=read_about(path)["config"] | config)
+    with pytest.raises(ValueError, match=f"{next(iter(config))}|experiment"):
+        read_pack(path)
+
+
+def test_an_option_that_an_older_version_did_not_have_takes_its_default(run, packed, tmp_path):
+    path = tmp_path / "model.tvae"
+    path.write_bytes(packed[0].read_bytes())
+    config = read_about(path)["config"]
+    del config["decode_every"], config["boundary"]
+    changed(path, config=config)
+    assert (read_pack(path).exp.decode_every, read_pack(path).exp.boundary) == (1, "circular")
+
+
+def test_the_command_packs_what_is_trained_and_refuses_the_rest(run, packed, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    out = tmp_path / "own.tvae"
+    words = ["pack", "tvae_Lshort_mnist", "--scale", "smoke", "--device", "cpu", *WORDS]
+    words += ["--runs", str(run.folder.parent), "--out"]
+    assert main([*words, str(out)]) == 0
+    assert out.read_bytes() == packed[0].read_bytes() and "roll, held out" in capsys.readouterr().out
+    refusals = {
+        (str(tmp_path / "own.pt"),): (2, "must end in .tvae"),
+        (str(tmp_path / "b.tvae"), "--precision", "int4"): (2, "did you mean 'int8'"),
+        (str(tmp_path / "b.tvae"), "--seed", "1,2"): (2, "--seed names 2 seeds"),
+        (str(tmp_path / "b.tvae"), "--seed", "9"): (1, "is not trained in"),
+    }
+    for more, (code, sentence) in refusals.items():
+        assert main([*words, *more]) == code
+        assert sentence in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["own.tvae"]

@@ -1,0 +1,40 @@
+"""The data of a run: the sequences of its training, validation and test split."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from tvae_core.config import Experiment
+from tvae_core.data.dsprites import SpriteSequences
+from tvae_core.data.mnist import DigitSequences
+
+Sequences = DigitSequences | SpriteSequences
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The sequences of an experiment on one device, each split made when it is first asked for."""
+
+    exp: Experiment
+    folder: Path  # of downloaded data
+    device: torch.device
+
+    @cached_property
+    def train(self) -> Sequences:
+        """The sequences trained on."""
+        return self._build("train")
+
+    @cached_property
+    def validation(self) -> Sequences:
+        """The sequences looked at while training."""
+        return self._build("validation")
+
+    @cached_property
+    def test(self) -> Sequences:
+        """The sequences measured on."""
+        return self._build("test")
+
+    def _build(self, split: str) -> Sequences:
+        return self.exp.build_sequences(split, self.exp.seed, self.device, self.folder)
