@@ -25,6 +25,7 @@ _MODULES = {
     "equivariance_error": "measures.metrics",
     "evaluate": "measures.evaluation",
     "fit": "training.trainer",
+    "open_run": "training.registry",
     "roll": "model.torus",
 }
 __all__ = list(_MODULES)

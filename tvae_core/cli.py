@@ -14,8 +14,9 @@ from tvae_core.experiments import EXPERIMENTS, read_experiment
 from tvae_core.files import DATA, RUNS, write_json
 from tvae_core.training.hardware import choose_device
 from tvae_core.training.learner import DivergedError
-from tvae_core.training.pack import SUFFIX, cost_lines, pack
-from tvae_core.training.runs import plan
+from tvae_core.training.pack import SUFFIX, PackedRun, cost_lines, pack
+from tvae_core.training.registry import open_run, register
+from tvae_core.training.runs import Run, plan
 from tvae_core.training.summary import full_table, next_command, summary
 from tvae_core.training.trainer import fit, fit_seeds
 from tvae_core.validation import check_choice, parse_numbers, parse_setting
@@ -40,6 +41,8 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
     named = {"nargs": "?", "metavar": "NAME"} if command == "pack" else {}
     words = "the experiment, e.g. 'tvae_Lpartial_mnist' or '… n_off_diag=2'"
     add("name" if named else "--name", default=name, help=words, **named)
+    if command != "bench":
+        add("--from", dest="source", help=_FROM)
     add("--scale", help="smoke, quick, long or paper (default: paper with a CUDA GPU, else quick)")
     add("--device", default="auto", help="auto, cpu, cuda or mps")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="change any option")
@@ -61,6 +64,7 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
     if command == "pack":
         add("--out", type=Path, required=True, metavar="FILE", help=f"ends in {SUFFIX}")
         add("--precision", default="int8", help="of the weights: int8 (a quarter of the bytes) or bfloat16")
+        add("--register", action="store_true", help="enter it in the registry.json beside FILE")
         return parser
     add("--all", action="store_true", help="print every measure")
     add("--list", action="store_true", help="name the sixteen experiments")
@@ -77,6 +81,7 @@ _WORDS = {
     "export": ("Write the rolls of a run, trained if need be, as a page, animation, film or picture", None),
     "pack": ("Write a trained run as one file to share, and measure what fewer bits cost", None),
 }
+_FROM = "a trained run: its folder, a pack's file or URL, or the name of a pack in notebooks/packs"
 _EPILOG = (
     "tvae bench: the speed of this machine; tvae export: rolls to take along; tvae pack: a model to share"
 )
@@ -98,6 +103,22 @@ def read_exp(options: argparse.Namespace) -> Experiment:
     return exp.with_options(seed=seeds[0]) if seeds else exp
 
 
+def chosen_run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> Run:
+    """Return the run that `--from` opens or that the other options name, complete or not; parser: for usage.
+
+    Raises ValueError for a wrong name, or for more than one run, and what open_run raises.
+    """
+    if options.source:
+        if options.name or options.scale or options.set or options.seed:
+            raise ValueError("--from names a whole run, so it goes with no name, --scale, --set or --seed")
+        return open_run(options.source, options.data)
+    if not options.name:
+        parser.error("a name or --from is needed (tvae --list shows the names)")
+    if len(options.seed) > 1:
+        raise ValueError(f"--seed names {len(options.seed)} seeds, but one run is wanted")
+    return plan(read_exp(options), options.device, options.runs, options.data)
+
+
 def run_experiment(arguments: Sequence[str]) -> int:
     """Train, resume or load one experiment, each seed of it, and print its measures."""
     parser = build_parser()
@@ -106,11 +127,16 @@ def run_experiment(arguments: Sequence[str]) -> int:
         width = max(map(len, EXPERIMENTS))
         print("\n".join(f"{exp.name:{width}}  {exp.shows}" for exp in EXPERIMENTS.values()))
         return 0
-    if not options.name:
-        parser.error("--name is needed (--list shows the names)")
-    exp = read_exp(options)
+    if not options.name and not options.source:
+        parser.error("--name or --from is needed (--list shows the names)")
+    exp = read_exp(options) if options.name else chosen_run(options, parser).exp
     if options.show_config:
         print(json.dumps(dataclasses.asdict(exp), indent=1))
+        return 0
+    if not options.name:
+        run = chosen_run(options, parser)
+        print(full_table(run) if options.all else summary(run), sep="\n")
+        print(*cost_lines(run.about) if isinstance(run, PackedRun) else (), run.folder, sep="\n")
         return 0
     seeds = options.seed or [exp.seed]
     for run in fit_seeds(exp, seeds, options.device, options.runs, options.data):
@@ -139,21 +165,20 @@ def run_export(arguments: Sequence[str]) -> int:
 
     parser = build_parser("export")
     options = parser.parse_args(arguments)
-    if not options.name:
-        parser.error("--name is needed (tvae --list shows the names)")
     check_output(options.out)
     if not math.isfinite(options.roll):
         raise ValueError(f"--roll is {options.roll}, but must be a finite number")
     images = parse_numbers(options.images, "images")
     capsules = None if options.capsules == "all" else parse_numbers(options.capsules, "capsules")
-    if len(options.seed) > 1:
-        raise ValueError(f"--seed names {len(options.seed)} seeds, but the rolls of one run are exported")
-    exp, where = read_exp(options), (options.device, options.runs, options.data)
     chosen = images, options.transformation, capsules
-    untrained = plan(exp, *where)
-    untrained.__dict__["model"] = exp.build_model().eval()
-    animate(untrained, *chosen).rolls[0].at(options.roll)  # refuses now what there is not, before training
-    path = export(animate(fit(exp, *where), *chosen), options.out, options.roll)
+    run = chosen_run(options, parser)
+    if not options.source:
+        options.scale = run.exp.scale
+        exp = read_exp(options)
+        run.__dict__["model"] = exp.build_model().eval()
+        animate(run, *chosen).rolls[0].at(options.roll)  # refuses now what there is not, before training
+        run = fit(exp, options.device, options.runs, options.data)
+    path = export(animate(run, *chosen), options.out, options.roll)
     print(f"{path}, {path.stat().st_size / 1e6:.2f} MB")
     return 0
 
@@ -162,15 +187,13 @@ def run_pack(arguments: Sequence[str]) -> int:
     """Write a trained run as one file, and print what its bits cost."""
     parser = build_parser("pack")
     options = parser.parse_args(arguments)
-    if not options.name:
-        parser.error("NAME is needed (tvae --list shows the names)")
-    if len(options.seed) > 1:
-        raise ValueError(f"--seed names {len(options.seed)} seeds, but a pack holds one run")
-    run = plan(read_exp(options), options.device, options.runs, options.data)
+    run = chosen_run(options, parser)
     if not run.complete:
         raise FileNotFoundError(f"{run} is not trained in {options.runs}; train it with tvae --name")
     print("\n".join(cost_lines(pack(run, options.out, options.precision))))
     print(f"{options.out}, {options.out.stat().st_size / 1e6:.2f} MB")
+    if options.register:
+        print(f"{options.out.stem}: {register(options.out).sha256}")
     return 0
 
 

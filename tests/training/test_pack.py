@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from tvae_core.cli import main
-from tvae_core.experiments import EXPERIMENTS
 from tvae_core.measures.evaluation import first_batches
 from tvae_core.training.pack import (
     FORMAT,
@@ -19,22 +18,19 @@ from tvae_core.training.pack import (
     read_pack,
 )
 from tvae_core.training.store import DamagedFile, read_about, read_tensors, write_tensors
-from tvae_core.training.trainer import fit
 
-SMALL = {"n_caps": 2, "max_steps": 2, "batch_size": 2, "eval_sequences": 4, "n_is_samples": 1}
-WORDS = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    exp = EXPERIMENTS["tvae_Lshort_mnist"].at_scale("smoke").with_options(**SMALL)
-    return fit(exp, "cpu", tmp_path_factory.mktemp("runs"), progress=False)
-
-
-@pytest.fixture(scope="module")
-def packed(run, tmp_path_factory):
-    path = tmp_path_factory.mktemp("packs") / "model.tvae"
-    return path, pack(run, path)
+WORDS = [
+    "--set",
+    "n_is_samples=1",
+    "--set",
+    "n_caps=2",
+    "--set",
+    "max_steps=2",
+    "--set",
+    "batch_size=2",
+    "--set",
+    "eval_sequences=4",
+]
 
 
 def nearest(weight, precision):
@@ -57,11 +53,19 @@ def test_weights_are_rounded_to_the_nearest_row_by_row(precision):
     assert ((decoded["a.weight"] - rows).abs() <= nearest(rows, precision)).all()
 
 
-def test_a_pack_is_the_run_it_was_made_from(run, packed):
+def test_a_pack_is_the_run_it_was_made_from(small_run, packed):
     again = read_pack(packed[0])
-    assert (again.exp, again.identity, again.label) == (run.exp, run.identity, run.label) and again.complete
-    assert (again.results, again.history, again.provenance) == (run.results, run.history, run.provenance)
-    own, other = run.model.state_dict(), again.model.state_dict()
+    assert (again.exp, again.identity, again.label) == (
+        small_run.exp,
+        small_run.identity,
+        small_run.label,
+    ) and again.complete
+    assert (again.results, again.history, again.provenance) == (
+        small_run.results,
+        small_run.history,
+        small_run.provenance,
+    )
+    own, other = small_run.model.state_dict(), again.model.state_dict()
     assert own.keys() == other.keys() and not torch.equal(
         own["decoder.last.weight"], other["decoder.last.weight"]
     )
@@ -71,8 +75,8 @@ def test_a_pack_is_the_run_it_was_made_from(run, packed):
         else:
             assert torch.equal(other[name], weight)
     assert (again.model.decoder.centre, again.model.decoder.spread) == (
-        run.model.decoder.centre,
-        run.model.decoder.spread,
+        small_run.model.decoder.centre,
+        small_run.model.decoder.spread,
     )
     with pytest.raises(FileNotFoundError, match="do not hold per_sequence"):
         again.per_sequence("trained")
@@ -88,20 +92,15 @@ def cost_by_hand(model, exp, sequences):
     return -(x * p.log() + (1 - x) * (1 - p).log()).sum((-3, -2, -1)).mean().item()
 
 
-def test_the_cost_is_that_of_the_models_before_and_after(run, packed):
+def test_the_cost_is_that_of_the_models_before_and_after(small_run, packed):
     path, about = packed
-    every = run.exp.with_options(eval_sequences=None)
-    for model, row in ((run.model, "before"), (read_pack(path).model, "after")):
+    every = small_run.exp.with_options(eval_sequences=None)
+    for model, row in ((small_run.model, "before"), (read_pack(path).model, "after")):
         assert about["cost"][row]["reconstruction"] == pytest.approx(cost_by_hand(model, every, 300), abs=0.1)
     again = cost_by_hand(read_pack(path).model, every, about["check"]["sequences"])
     assert about["check"]["reconstruction"] == pytest.approx(again, abs=0.1)
     assert about["cost"]["before"] != about["cost"]["after"]
     assert re.search(r"reconstruction .* \d+\.\d\d +\d+\.\d\d$", cost_lines(about)[1])
-
-
-def test_the_same_run_makes_the_same_bytes(run, packed, tmp_path):
-    pack(run, tmp_path / "again.tvae")
-    assert (tmp_path / "again.tvae").read_bytes() == packed[0].read_bytes()
 
 
 def changed(path, **words):
@@ -135,9 +134,9 @@ def test_what_is_no_sound_pack_is_refused(kind, packed, tmp_path):
         read_pack(path)
 
 
-def test_a_checkpoint_is_not_a_pack(run):
+def test_a_checkpoint_is_not_a_pack(small_run):
     with pytest.raises(DamagedFile, match="is not a pack"):
-        read_pack(run.folder / "checkpoint.safetensors")
+        read_pack(small_run.folder / "checkpoint.safetensors")
 
 
 @pytest.mark.parametrize("config", [{"colour": 1}, {"name": "tvae_renamed"}, {"lr": -1.0}])
@@ -149,7 +148,7 @@ def test_a_pack_of_another_version_is_refused_by_name(config, packed, tmp_path):
         read_pack(path)
 
 
-def test_an_option_that_an_older_version_did_not_have_takes_its_default(run, packed, tmp_path):
+def test_an_option_that_an_older_version_did_not_have_takes_its_default(small_run, packed, tmp_path):
     path = tmp_path / "model.tvae"
     path.write_bytes(packed[0].read_bytes())
     config = read_about(path)["config"]
@@ -158,11 +157,13 @@ def test_an_option_that_an_older_version_did_not_have_takes_its_default(run, pac
     assert (read_pack(path).exp.decode_every, read_pack(path).exp.boundary) == (1, "circular")
 
 
-def test_the_command_packs_what_is_trained_and_refuses_the_rest(run, packed, capsys, tmp_path, monkeypatch):
+def test_the_command_makes_the_same_bytes_again_and_refuses_what_is_not_trained(
+    small_run, packed, capsys, tmp_path, monkeypatch
+):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     out = tmp_path / "own.tvae"
     words = ["pack", "tvae_Lshort_mnist", "--scale", "smoke", "--device", "cpu", *WORDS]
-    words += ["--runs", str(run.folder.parent), "--out"]
+    words += ["--runs", str(small_run.folder.parent), "--out"]
     assert main([*words, str(out)]) == 0
     assert out.read_bytes() == packed[0].read_bytes() and "roll, held out" in capsys.readouterr().out
     refusals = {
