@@ -14,7 +14,6 @@ from tvae_core.training.pack import (
     cost_lines,
     decode_weights,
     encode_weights,
-    pack,
     read_pack,
 )
 from tvae_core.training.store import DamagedFile, read_about, read_tensors, write_tensors

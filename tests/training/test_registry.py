@@ -16,7 +16,6 @@ from tvae_core.training.pack import PackedRun
 from tvae_core.training.registry import REGISTRY, open_run, packed_runs, read_registry, register
 from tvae_core.training.store import DamagedFile
 
-
 ASKED = []  # paths
 
 
