@@ -92,11 +92,13 @@ class Experiment:
     lr: Positive = 1e-4
     momentum: float = 0.9  # of SGD
     beta2: Annotated[float, between(0, 0.999999)] = 0.999  # of AdamW; beta1 is 0.9; there is no weight decay
+    lr_warmup: Share = 0.0  # in this first part of the steps the learning rate rises from 0
     lr_decay: Share = 0.0  # in this last part of the steps the learning rate falls to 0
     kl_floor: Annotated[float, between(0, 1, above=True)] = 1.0  # weight of the KL terms in the first
     kl_hold: Share = 0.0  # `kl_hold` of the steps, …
     kl_ramp: Share = 0.0  # … rising to 1, by the same factor in each step, over the next `kl_ramp` of them
     decode_every: Count = 1  # a step decodes one of so many frames, evenly spaced from a random one on
+    n_draws: Count = 1  # posterior draws of each sequence in a step; its loss is their mean
     window_hold: Share = 0.0  # in this first part of the steps a shifting window spans all frames, …
     window_ramp: Share = 0.0  # … over the next `window_ramp` of them it shrinks to its own, frame by frame
     precision: Annotated[str, one_of(("float32", "bfloat16", "auto"))] = "float32"
@@ -108,9 +110,9 @@ class Experiment:
 
     def __post_init__(self):
         check_options(self)
-        for part in ("kl", "window"):
-            if (share := getattr(self, f"{part}_hold") + getattr(self, f"{part}_ramp")) > 1 + 1e-9:
-                raise ValueError(f"{part}_hold + {part}_ramp is {share:g}, but must be at most 1")
+        for parts in (("kl_hold", "kl_ramp"), ("window_hold", "window_ramp"), ("lr_warmup", "lr_decay")):
+            if (share := sum(getattr(self, part) for part in parts)) > 1 + 1e-9:
+                raise ValueError(f"{' + '.join(parts)} is {share:g}, but must be at most 1")
         if not re.fullmatch(r"\w[\w.+=-]*", self.name):
             raise ValueError(f"name is {self.name!r}, but must be letters, digits and _ . + = - alone")
         if self.test_data and not {self.data, self.test_data} <= {*_COLOURED}:

@@ -189,6 +189,23 @@ def test_some_decoded_frames_estimate_the_terms_of_all_without_bias(name, data):
     assert s == 1 or (torch.stack(some)[:, 0] - whole[0]).abs().max() > 1e-6
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_several_draws_are_the_mean_of_each(name, data):
+    exp = tiny(name)
+    model, g = exp.build_model().double(), generator("cpu", 0, "test")
+    x = exp.build_sequences("train", 1, folder=data).batch(torch.arange(2), g).x.double()
+    frames = torch.tensor([0, 5]) if exp.n_transforms > 1 else None
+    noise = model.noise(x, g, frames, draws=3)
+    assert {len(part) for part in noise} == {6}
+    with torch.no_grad():
+        each = [
+            mean_terms(model(x, noise=tuple(n[i : i + 2] for n in noise), frames=frames)) for i in (0, 2, 4)
+        ]
+        together = mean_terms(model(x, noise=noise, frames=frames))
+    torch.testing.assert_close(together, torch.stack(each).mean(0))
+    assert len({terms[0].item() for terms in each}) == 3
+
+
 @pytest.mark.parametrize(
     "s, every, n", [(18, 3, 6), (15, 3, 5), (5, 3, 1), (18, 5, 3), (1, 3, 1), (18, 18, 1)]
 )

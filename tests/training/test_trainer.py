@@ -347,6 +347,10 @@ def test_learning_rates():
     rates = [learning_rate(exp, step, 100) for step in (0, 59, 60, 80, 100)]
     assert rates == pytest.approx([1e-3, 1e-3, 1e-3, 5e-4, 0], abs=1e-12)
     assert {learning_rate(exp.with_options(lr_decay=0.0), step, 100) for step in (0, 99)} == {1e-3}
+    rising = [learning_rate(exp.with_options(lr_warmup=0.1), step, 100) for step in (0, 4, 9, 10, 80)]
+    assert rising == pytest.approx([1e-4, 5e-4, 1e-3, 1e-3, 5e-4])
+    with pytest.raises(ValueError, match=r"lr_warmup \+ lr_decay is 1.1, but must be at most 1"):
+        exp.with_options(lr_warmup=0.7)
 
 
 SEEDS = {"tvae_Lpartial_mnist": 2, "tvae_Lshort_mnist": 2, "tvae_Lpartial_mnist_generalization": 2}
@@ -368,6 +372,8 @@ def test_paper_scale_is_the_protocol(name):
         "kl_floor": 1.0,
         "kl_hold": 0.0,
         "kl_ramp": 0.0,
+        "lr_warmup": 0.0,
+        "n_draws": 1,
         "decode_every": 1,
         "window_hold": 0.0,
         "window_ramp": 0.0,

@@ -60,7 +60,7 @@ def posterior_draws(
 
     The log weight of a frame is log p(x, z, u) - log q(z, u | x) in nats (metrics.importance_sampled).
     """
-    many = [Gaussian(*(v.expand(n, *v.shape).flatten(0, 1) for v in p)) for p in q if p]
+    many = [p.repeat(n) for p in q if p]
     drawn = [p.sample(g) for p in many]
     log_w = sum(gaussian_log_density(v) - p.log_density(v) for p, v in zip(many, drawn, strict=True))
     t = model.group(*drawn, *[None] * (2 - len(drawn)))

@@ -66,6 +66,10 @@ class Gaussian(NamedTuple):
         """Return mean + exp(logvar / 2) · noise, through which gradients reach both."""
         return self.mean + torch.exp(0.5 * self.logvar) * noise
 
+    def repeat(self, n: int) -> "Gaussian":
+        """Return the posteriors n times, one copy of all B sequences after the other: (n·B, S, C, D)."""
+        return Gaussian(*(value.expand(n, *value.shape).flatten(0, 1) for value in self))
+
     def log_density(self, z: Latents) -> PerFrame:
         """Return log q(z|x) of each frame, in nats."""
         return gaussian_log_density(z, self.mean, self.logvar)

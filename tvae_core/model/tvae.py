@@ -23,21 +23,22 @@ from tvae_core.model.torus import roll_each
 from tvae_core.seeding import generator, normal_like
 from tvae_core.validation import check_choice
 
-Noise = tuple[Float[Tensor, "B _ C D"], ...]
+Noise = tuple[Float[Tensor, "draws _ C D"], ...]
 
 
 @dataclass(frozen=True)
 class Output:
     """One posterior draw: latents (B, S, C, D), decoder output like x, loss terms (B, S) in nats.
 
-    Where TVAE.forward was given n frames, all but u and KL(u) are of these alone.
+    Where TVAE.forward was given n frames, all but u and KL(u) are of these alone. Where it was given the
+    noise of several draws, all but the two KL are of these, draw by draw along the first axis.
     """
 
-    z: SomeLatents
-    u: Latents | None
-    t: SomeLatents
-    logits: Float[Tensor, "B n ch h w"]
-    nll: Float[Tensor, "B n"]
+    z: Float[Tensor, "draws n C D"]
+    u: Float[Tensor, "draws S C D"] | None
+    t: Float[Tensor, "draws n C D"]
+    logits: Float[Tensor, "draws n ch h w"]
+    nll: Float[Tensor, "draws n"]
     kl_z: Float[Tensor, "B n"]
     kl_u: PerFrame
 
@@ -135,21 +136,31 @@ class TVAE(nn.Module):
 
         x: values in [0, 1]. The draw takes its noise from the generator unless `noise` is given. Given the
         positions of some `frames`, z's encoder and the decoder see these alone, while t still sums over u² of
-        all frames; if each frame is as likely as any other, the terms' means are unbiased.
+        all frames; if each frame is as likely as any other, the terms' means are unbiased. Noise for n times
+        as many sequences as x has gives n draws of each.
         """
         noise = self.noise(x, generator, frames) if noise is None else noise
         some = x if frames is None else x[:, frames]
         q_z, q_u = self.encoder_z(some), self.encoder_u(x) if self.encoder_u else None
-        z = q_z.at(noise[0])
-        u = q_u.at(noise[1]) if q_u else None
+        n = len(noise[0]) // len(x)
+        z = q_z.repeat(n).at(noise[0])
+        u = q_u.repeat(n).at(noise[1]) if q_u else None
         t = self.group(z, u, frames)
         logits = self.logits(t)
-        nll, kl_z = negative_log_likelihood(logits, some, self.likelihood), q_z.kl()
+        truth = some.expand(n, *some.shape).flatten(0, 1)
+        nll, kl_z = negative_log_likelihood(logits, truth, self.likelihood), q_z.kl()
         return Output(z, u, t, logits, nll, kl_z, q_u.kl() if q_u else torch.zeros_like(kl_z))
 
-    def noise(self, x: Images, generator: torch.Generator | None = None, frames: Frames = None) -> Noise:
-        """Return standard normal noise for one posterior draw: for z, of `frames` alone, then for u."""
-        like = x.new_empty(*x.shape[:2], self.capsules, self.units, dtype=self.decoder.last.weight.dtype)
+    def noise(
+        self,
+        x: Images,
+        generator: torch.Generator | None = None,
+        frames: Frames = None,
+        draws: int = 1,
+    ) -> Noise:
+        """Return standard normal noise for posterior draws: for z, of `frames` alone, then for u."""
+        shape = draws * len(x), x.shape[1], self.capsules, self.units
+        like = x.new_empty(shape, dtype=self.decoder.last.weight.dtype)
         z = like if frames is None else like[:, : len(frames)].contiguous()
         return tuple(normal_like(shape, generator) for shape in ((z, like) if self.grouper else (z,)))
 

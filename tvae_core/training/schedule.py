@@ -22,9 +22,14 @@ def kl_weight(exp: Experiment, step: int, total: int) -> float:
 
 
 def learning_rate(exp: Experiment, step: int, total: int) -> float:
-    """Return the learning rate at a step: constant, but falling to 0 in the last `lr_decay` of the steps."""
+    """Return the learning rate at a step: constant, but for two lines at the ends of training.
+
+    It rises from 0 over the first `lr_warmup` of the steps and falls to 0 over the last `lr_decay` of them.
+    """
     left = max(0.0, 1 - step / total)
-    return exp.lr * (left / exp.lr_decay if left < exp.lr_decay else 1.0)
+    rate = exp.lr * (left / exp.lr_decay if left < exp.lr_decay else 1.0)
+    warm = exp.lr_warmup * total
+    return rate * min(1.0, (step + 1) / warm) if warm else rate
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -175,7 +175,8 @@ class Step:
         for one, index, g in zip(self.learners, self.index, self.generators, strict=True):
             x = one.data.train.batch(index, g).x
             frames = chosen_frames(x.shape[1], self.exp.decode_every, g)
-            drawn.append(Draw(x, one.model.noise(x, g, frames), frames))
+            noise = one.model.noise(x, g, frames, self.exp.n_draws)
+            drawn.append(Draw(x, noise, frames))
         return drawn
 
     def terms_of(self, drawn: Sequence[Draw]) -> Float[Tensor, "N 3"]:
