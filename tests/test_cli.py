@@ -2,11 +2,18 @@
 
 import importlib.util
 import json
+import os
 import re
 import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import jaxtyping
 import pytest
+import torch
 
 from tvae_core.cli import main
 from tvae_core.experiments import EXPERIMENTS
@@ -15,6 +22,7 @@ from tvae_core.training.runs import Run
 from tvae_core.training.summary import next_command
 from tvae_core.training.trainer import Trainer
 
+ROOT = Path(__file__).parents[1]
 SMALL = ["--scale", "smoke", "--device", "cpu", "--set", "n_caps=2", "--set", "max_steps=2"]
 SMALL += ["--set", "batch_size=2", "--set", "eval_sequences=4"]
 WRONG_OPTIONS = {  # by what the sentence must say
@@ -23,6 +31,12 @@ WRONG_OPTIONS = {  # by what the sentence must say
     "max_steps=1.5": "max_steps.*1.5",
     "lr=fast": "lr.*'fast'",
     "lr=-1.0": "lr is -1.0",
+    "lr=1e400": "lr is inf.*finite",
+    "mu_init=-1e400": "mu_init is -inf.*finite",
+    "momentum=2": "momentum is 2.0.*at most 1",
+    "u_logvar_init=1e9": "u_logvar_init is 1000000000.0.*at most 50",
+    "u_mean_init=-51": "u_mean_init is -51.0.*at least -50",
+    "batch_size=1e9": "batch_size is 1000000000.0.*int",
     "n_transforms=10": "n_transforms is 10.*18",
     "n_caps=None": "n_caps.*None",
     "lr_decay=2.0": "lr_decay is 2.0.*at most 1",
@@ -110,11 +124,53 @@ def test_weights_and_biases_is_asked_for_before_training(capsys, tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("arguments", [[], ["--nmae", "x"], ["--name", "x", "--seed", "1,two"]])
-def test_wrong_usage_ends_with_2(arguments, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "--name is needed"),
+        (["--nmae", "x"], "--nmae"),
+        (["--name", "x", "--seed", "1,two"], "seeds '1,two' is not a list of whole numbers such as 0, 3-5"),
+    ],
+)
+def test_wrong_usage_ends_with_2(arguments, words, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments)
-    assert stop.value.code == 2 and "usage" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and "usage" in error and words in error
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CPU: can't allocate memory: 9 bytes")])
+def test_too_little_memory_ends_with_1_and_one_sentence(error, capsys, tmp_path, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("tvae_core.config.TVAE", fail)
+    assert main(["--name", "tvae_Lshort_mnist", *SMALL, "--runs", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith(
+        "tvae: there is not enough memory for this; try less of batch_size"
+    )
+    assert not visible(tmp_path)
+
+
+def test_another_fault_of_torch_is_not_taken_for_it(monkeypatch):
+    monkeypatch.setattr("tvae_core.cli.fit_seeds", lambda *_: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match="size"):
+        main(["--name", "tvae_Lshort_mnist", *SMALL])
+
+
+@pytest.mark.parametrize("module", ["tvae_core.cli", "tvae_core.reproduce.run_all"])
+def test_ctrl_c_while_starting_ends_without_a_traceback(module, tmp_path):
+    begun = tmp_path / "begun"
+    (tmp_path / "torch.py").write_text(f"import time; open({str(begun)!r}, 'w').close(); time.sleep(30)")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    command = [sys.executable, "-m", "tvae_core.start", module, "--list"]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a child would ignore it as we may
+    started = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+    signal.signal(signal.SIGINT, before)
+    while not begun.exists() and started.poll() is None:
+        time.sleep(0.01)
+    started.send_signal(signal.SIGINT)
+    assert started.communicate(timeout=20)[1] == b"" and started.returncode == -signal.SIGINT
 
 
 def test_show_config(capsys, tmp_path):

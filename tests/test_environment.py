@@ -62,4 +62,4 @@ def test_conda_takes_python_from_conda_forge_and_the_rest_from_the_same_lock():
 
 def test_the_package_installs_its_command():
     assert version("tvae_core") == PROJECT["version"]
-    assert PROJECT["scripts"] == {"tvae": "tvae_core.cli:main"}
+    assert PROJECT["scripts"] == {"tvae": "tvae_core.start:tvae"}

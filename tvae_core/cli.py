@@ -12,7 +12,7 @@ from pathlib import Path
 from tvae_core.config import SCALES, Experiment, default_scale
 from tvae_core.experiments import EXPERIMENTS, read_experiment
 from tvae_core.files import DATA, RUNS, write_json
-from tvae_core.training.hardware import choose_device
+from tvae_core.training.hardware import choose_device, out_of_memory
 from tvae_core.training.learner import DivergedError
 from tvae_core.training.pack import SUFFIX, PackedRun, cost_lines, pack
 from tvae_core.training.registry import open_run, register
@@ -23,7 +23,10 @@ from tvae_core.validation import check_choice, parse_numbers, parse_setting
 
 
 def _seeds(text: str) -> list[int]:
-    return parse_numbers(text, "seeds")
+    try:
+        return parse_numbers(text, "seeds")
+    except ValueError as error:  # argparse would name this function instead
+        raise argparse.ArgumentTypeError(error) from error
 
 
 def _whole(text: str) -> int:
@@ -197,6 +200,7 @@ def run_pack(arguments: Sequence[str]) -> int:
     return 0
 
 
+_LARGE = "batch_size, n_caps, cap_dim, eval_sequences or n_is_samples"
 COMMANDS = {
     "bench": run_bench,
     "export": run_export,
@@ -207,7 +211,7 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
-    2 with one sentence for a wrong value, 1 for a file or network that fails and for a training that
+    2 with one sentence for a wrong value, 1 for a file, network or memory that fails and for a training that
     diverges, 130 when interrupted.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -222,6 +226,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except (OSError, DivergedError) as error:
         print(f"tvae: {error}", file=sys.stderr)
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        print(f"tvae: there is not enough memory for this; try less of {_LARGE}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         print(f"tvae: {str(stop) or 'stopped; ask again to go on'}", file=sys.stderr)

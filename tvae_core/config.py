@@ -49,6 +49,7 @@ Topography = Annotated[str, one_of(("capsules", "lattice", "none"))]
 Count = Annotated[int, between(1)]
 Share = Annotated[float, between(0, 1)]
 Positive = Annotated[float, between(0, above=True)]
+Moderate = Annotated[float, between(-50, 50)]  # float32 holds its exponential
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ class Experiment:
     mu_init: float = 30.0
     eps: Positive = 1e-6
     likelihood: Annotated[str, one_of(LIKELIHOODS)] = "bernoulli"
-    u_mean_init: float = 0.0  # added to the initial mean and log-variance of q(u|x)
-    u_logvar_init: float = 0.0
+    u_mean_init: Moderate = 0.0  # added to the initial mean and log-variance of q(u|x)
+    u_logvar_init: Moderate = 0.0
     standardised: bool = False  # the decoder takes out the initial mean and spread of t (networks.Decoder)
     he_init: bool = False  # weights before a ReLU begin with He's variance (networks.he_init)
 
@@ -90,7 +91,7 @@ class Experiment:
     max_steps: Count | None = None  # instead of max_epochs
     optimizer: Annotated[str, one_of(("sgd", "adamw"))] = "sgd"
     lr: Positive = 1e-4
-    momentum: float = 0.9  # of SGD
+    momentum: Share = 0.9  # of SGD
     beta2: Annotated[float, between(0, 0.999999)] = 0.999  # of AdamW; beta1 is 0.9; there is no weight decay
     lr_warmup: Share = 0.0  # in this first part of the steps the learning rate rises from 0
     lr_decay: Share = 0.0  # in this last part of the steps the learning rate falls to 0

@@ -124,6 +124,7 @@ def parse_setting(text: str) -> tuple[str, object]:
     key, equals, written = text.partition("=")
     if not equals:
         raise ValueError(f"--set {text!r} is not of the form key=value")
+    key, written = key.strip(), written.strip()
     try:
         return key, ast.literal_eval(written)
     except (ValueError, SyntaxError, MemoryError, RecursionError):

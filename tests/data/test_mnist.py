@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import shutil
 import socket
 import struct
 import threading
@@ -138,6 +139,39 @@ def test_other_files_laid_by_hand_are_a_data_set_of_their_own(tmp_path, no_netwo
     assert mnist.load("own", folders[0]).key == found[0].key
     with pytest.raises(FileNotFoundError, match="no files of MNIST in"):
         mnist.load("own", tmp_path / "empty")
+
+
+def test_files_are_found_as_people_name_and_lay_them(tmp_path, no_network):
+    key = mnist.load("own", laid(tmp_path / "a")).key
+    for place, rename in {
+        "MNIST": lambda name: name,
+        ".": lambda name: name,
+        "MNIST/raw": lambda name: name.replace("-idx", ".idx"),  # as others publish them
+    }.items():
+        folder = tmp_path / f"b{len(list(tmp_path.iterdir()))}"
+        (folder / place).mkdir(parents=True)
+        for path in (tmp_path / "a" / "MNIST" / "raw").iterdir():
+            shutil.copy(path, folder / place / rename(path.name))
+        found = mnist.load("auto", folder)
+        assert found.key == key and str(folder / place) in found.source
+
+
+def test_an_empty_folder_is_no_obstacle_to_a_download_and_other_things_are_named(tmp_path, monkeypatch):
+    class Torchvision:
+        mirrors = ("http://127.0.0.1/",)
+
+        def __init__(self, into, train, download):
+            laid(into)
+
+    monkeypatch.delenv("TVAE_OFFLINE", raising=False)
+    monkeypatch.setattr(sources, "any_host_answers", lambda urls: True)
+    monkeypatch.setattr(mnist, "_torchvision", lambda: Torchvision)
+    (tmp_path / "a" / "MNIST" / "raw").mkdir(parents=True)
+    assert len(mnist.load("official", tmp_path / "a").images) == 80
+    (tmp_path / "MNIST").write_text("a note")
+    with pytest.raises(OSError, match=r"MNIST cannot be put into .*: other things lie in its place"):
+        mnist.load("official", tmp_path)
+    assert mnist.load("auto", tmp_path).key == "mnist-5k" and (tmp_path / "MNIST").is_file()
 
 
 SPOILED = {

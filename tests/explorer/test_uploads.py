@@ -75,6 +75,12 @@ GOOD = {
     "16 bits": sixteen_bits(0, 65_535),
     "16 bits, dark": sixteen_bits(300, 900),
     "32 bits": saved(Image.fromarray(np.asarray(DRAWN, np.float32) / 255), "tiff"),
+    "infinite values": saved(
+        Image.fromarray(np.where(np.asarray(DRAWN) > 128, np.inf, np.nan).astype(np.float32)), "tiff"
+    ),
+    "16 bits, ink on paper": sixteen_bits(65_535, 0),
+    "animated PNG": saved(DRAWN, "png", save_all=True, append_images=[ImageOps.invert(DRAWN)]),
+    "AVIF": saved(DRAWN.convert("RGB"), "avif"),
     "CMYK": saved(ImageOps.invert(DRAWN).convert("CMYK"), "jpeg", quality=95),
     "animated": animated(),
     "one bit": saved(ImageOps.invert(DRAWN).convert("1"), "png"),

@@ -283,6 +283,15 @@ def test_a_notebook_says_what_it_needs(tmp_path):
     assert Path(one.attempt("quick")) != one.executed("quick")
 
 
+NO_CELLS = {  # what other programs write in place of a cell
+    "null": "null",
+    "source": '{"source": null}',
+    "numbers": '{"source": [1]}',
+    "metadata": '{"metadata": null}',
+    "surrogate": '{"cell_type": "code", "source": "a = "\\ud800"", "metadata": {"tags": ["parameters"]}}',
+}
+
+
 def test_an_item_is_a_notebook_with_a_folder_for_figures(tmp_path):
     def write(name, code, title="# Figure 4: rolls", more='save(figure, folder, "fig4")'):
         cells = [nb.new_markdown_cell(title), nb.new_code_cell(code, metadata={"tags": ["parameters"]})]
@@ -296,10 +305,16 @@ def test_an_item_is_a_notebook_with_a_folder_for_figures(tmp_path):
     write("half_done", "figures = f()")
     write("syntax", "figures = (")
     write("._fig4", figures)  # as macOS leaves it beside a file
+    (tmp_path / "tags.ipynb").write_text('{"cells": [{"source": ["a"], "metadata": {"tags": null}}]}')
     (tmp_path / "Untitled.ipynb").write_text(
         '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
     )
     (tmp_path / "old.ipynb").write_text('{"worksheets": [{"cells": []}], "metadata": {}, "nbformat": 3}')
+    for name, cell in NO_CELLS.items():
+        (tmp_path / f"{name}.ipynb").write_text(f'{{"cells": [{cell}]}}')
+    (tmp_path / "deep.ipynb").write_text("[" * 100_000)
+    (tmp_path / "link.ipynb").symlink_to("nowhere.ipynb")
+    (tmp_path / "loop.ipynb").symlink_to("loop.ipynb")
     (tmp_path / "empty.ipynb").write_text("")
     (tmp_path / "list.ipynb").write_text("[]")
     (tmp_path / "latin.ipynb").write_bytes(b'{"cells": "\xe4"}')
@@ -309,7 +324,8 @@ def test_an_item_is_a_notebook_with_a_folder_for_figures(tmp_path):
     assert list(found) == ["fig4"] and found["fig4"].parameters == {"figures": ""}
     assert set(copies) == {"fig4-Copy1", "Copy of fig4", "a"}
     assert all("no file that is named after it" in reason for reason in copies.values())
-    assert set(broken) == {"half_done", "syntax", "empty", "list", "latin", "folder", "merge"}
+    wrong = {"half_done", "syntax", "empty", "list", "latin", "folder", "merge", "deep", "link", "loop"}
+    assert set(broken) == wrong | set(NO_CELLS)
     assert all(reason.startswith(f"{name}.ipynb") for name, reason in broken.items())
 
 

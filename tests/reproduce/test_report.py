@@ -372,6 +372,10 @@ SHEETS = {
     "a hard blank": "nontvae_mnist\xa0,e_eq,\xa0–1.5\n".encode(),
     "old Mac lines": b"experiment,measure,value\rnontvae_mnist,e_eq,-1.5\r",
     "all quoted": b'"nontvae_mnist", "e_eq", "-1.5"\n',
+    "a spreadsheet's hint": b"sep=;\r\nnontvae_mnist;e_eq;-1.5\r\n",
+    "other columns": b"id,value,source,experiment,measure\n1,-1.5,paper,nontvae_mnist,e_eq\n",
+    "a note after the value": b"nontvae_mnist,e_eq,-1.5,# Table 1\n",
+    "the same row twice": b"nontvae_mnist,e_eq,-1.5\nnontvae_mnist,e_eq,-1.50\n",
 }
 
 
@@ -383,16 +387,47 @@ def test_a_reference_is_read_as_spreadsheets_save_it(sheet, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        '"13,271.5"',
+        "13’271.5",
+        "13 271.5",
+        "13\u202f271.5",
+        "1.32715e4",
+        ";13.271,5",
+        ";13271,5",
+        ";13 271,5",
+    ],
+)
+def test_digits_of_a_reference_may_be_grouped(line, tmp_path):
+    path, separator = tmp_path / "reference.csv", ";" if line[0] == ";" else ","
+    path.write_text(separator.join(["nontvae_mnist", "e_eq", line.removeprefix(";")]))
+    assert read_reference(EXPERIMENTS, MEASURES, path) == {("nontvae_mnist", "e_eq"): 13271.5}
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04\x14\0\x06\0", "a,b,1".encode("utf-16-le"), b"1" * 200_000])
+def test_a_reference_that_is_no_text_is_named(content, tmp_path):
+    path = tmp_path / "reference.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"/reference\.csv is no table in text: save it as CSV"):
+        read_reference(EXPERIMENTS, MEASURES, path)
+
+
+@pytest.mark.parametrize(
     ("line", "words"),
     [
         ("nontvae_mist,e_eq,1", "experiment 'nontvae_mist' is not one of .*did you mean 'nontvae_mnist'"),
         ("nontvae_mnist,e_ep,1", "measure 'e_ep' is not one of .*did you mean 'e_eq'"),
         ("nontvae_mnist,e_eq,13.274.0", "value '13.274.0' is not a number"),
         ("nontvae_mnist,e_eq,nan", "value 'nan' is not a number"),
+        ("nontvae_mnist,e_eq,1_3", "value '1_3' is not a number"),
+        ("nontvae_mnist,e_eq,1e999", "value '1e999' is not a number"),
+        ('nontvae_mnist,e_eq,"1,2,3"', "value '1,2,3' is not a number"),
         ("nontvae_mnist,e_eq", "does not have the fields experiment,measure,value"),
+        ("nontvae_mnist,e_eq,2,3", "does not have the fields experiment,measure,value"),
         (
-            "nontvae_mnist,e_eq,2\nnontvae_mnist,e_eq,2",
-            "line 3: nontvae_mnist, e_eq has a value already, 2.0",
+            "nontvae_mnist,e_eq,2\nnontvae_mnist,e_eq,3",
+            "line 3: nontvae_mnist, e_eq has another value already, 2.0",
         ),
     ],
 )

@@ -151,8 +151,8 @@ def checkout(tmp_path):
 
 def run_all(checkout: Path, *arguments: str) -> tuple[int, str]:
     """Exit code and output of one call for both notebooks."""
-    module = "tvae_core.reproduce.run_all"
-    command = [sys.executable, "-m", module, "--scale", "smoke", "--jobs", "2", *arguments]
+    command = [sys.executable, "-m", "tvae_core.start", "tvae_core.reproduce.run_all"]
+    command += ["--scale", "smoke", "--jobs", "2", *arguments]
     environment = {**os.environ, "TVAE_HOME": str(checkout.parent / "home"), "PYTHONPATH": str(checkout)}
     done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
     return done.returncode, done.stdout

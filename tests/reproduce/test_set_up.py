@@ -60,7 +60,7 @@ def test_the_users_settings_do_not_reach_it(clone):
     others = {"PIP_USER": "1", "PIP_REQUIRE_VIRTUALENV": "1", "PIP_INDEX_URL": "kept"}
     code, output = call(["./run_all.sh", "--list"], clone, **mine, **others)
     given = seen(output)
-    assert code == 0 and "asked: -m tvae_core.reproduce.run_all --list" in output
+    assert code == 0 and "asked: -m tvae_core.start tvae_core.reproduce.run_all --list" in output
     assert "mine" not in given.values() and given["PIP_INDEX_URL"] == "kept"
     assert (given["PYTHONPATH"], given["PIP_USER"], given["PIP_REQUIRE_VIRTUALENV"]) == (str(clone), "0", "0")
 
@@ -70,7 +70,7 @@ def test_any_shell_will_do(clone, shell):
     if shutil.which(shell) is None:
         shell = "sh"
     code, output = call([shell, "run_all.sh", "--list", "--only", "fig 2"], clone)
-    assert code == 0 and "asked: -m tvae_core.reproduce.run_all --list --only fig 2" in output
+    assert code == 0 and "asked: -m tvae_core.start tvae_core.reproduce.run_all --list --only fig 2" in output
 
 
 def test_a_link_leads_to_its_own_clone(clone, tmp_path):

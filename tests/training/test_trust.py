@@ -10,7 +10,6 @@ import torch
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.training import trainer as training
 from tvae_core.training.learner import DivergedError, Learner
-from tvae_core.training.progress import signals
 from tvae_core.training.runs import CHECKPOINT, Run, plan, stored_runs
 from tvae_core.training.step import Step
 from tvae_core.training.store import DamagedFile, read_about, read_tensors, write_tensors
@@ -266,11 +265,24 @@ def test_files_can_be_read_by_whom_the_umask_lets(tmp_path):
     assert len(modes) == 1 and read_about(run.folder / CHECKPOINT)["step"] == 4
 
 
+@pytest.fixture
+def heard():
+    """Signals reach this process, which nohup or a shell's `&` may let ignore them; the library answers."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    before = {number: signal.getsignal(number) for number in (getattr(signal, name) for name in names)}
+    for number in before:
+        signal.signal(number, lambda *_: pytest.fail("the library did not answer a signal"))
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_while_measuring_stops_as_ctrl_c_does(name, tmp_path, monkeypatch):
     straight = trained(tmp_path / "straight")
     number = getattr(signal, name)
-    with signals(), monkeypatch.context() as patch:
+    with monkeypatch.context() as patch:
         patch.setattr(training, "evaluate_with_controls", lambda *_: signal.raise_signal(number))
         with pytest.raises(KeyboardInterrupt):
             trained(tmp_path / "stopped")

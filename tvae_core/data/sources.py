@@ -156,4 +156,7 @@ class ImageSet:
             self.download(folder)
         elif there != key:
             raise ValueError(f"the files in {folder} are not the {source} {self.name}")
-        return self.read(folder)
+        images = self.read(folder)
+        if images is None:
+            raise FileExistsError(f"{self.name} cannot be put into {folder}: other things lie in its place")
+        return images

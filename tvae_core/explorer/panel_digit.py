@@ -58,7 +58,9 @@ def as_grey(picture: Image.Image) -> Image.Image:
     """
     picture = ImageOps.exif_transpose(picture)
     if picture.mode[0] in "IF":  # 16 or 32 bits for each pixel
-        values = np.nan_to_num(np.asarray(picture, np.float32))
+        values = np.nan_to_num(np.asarray(picture, np.float32)).astype(
+            np.float64
+        )  # infinite: float32's largest
         return Image.fromarray(np.uint8(255 * (values - values.min()) / max(np.ptp(values), 1e-12)))
     transparent = picture.has_transparency_data
     picture = picture.convert("RGBA" if transparent else "RGB")

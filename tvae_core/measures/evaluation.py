@@ -153,7 +153,7 @@ def evaluate_sequences(
         observed, correlations = capsule_correlations(t, factors, varied, sequences.varying)
     means = {name: value.mean().item() for name, value in values.items()}
     if "e_eq_chance" in means:
-        means["e_eq_share"] = means["e_eq"] / means["e_eq_chance"]
+        means["e_eq_share"] = means["e_eq"] / chance if (chance := means["e_eq_chance"]) else None
     row = dict.fromkeys(MEASURES) | {"n_sequences": n} | means
     row |= rolls.margins(values, varied, sequences.varying) | correlations
     return row, {name: value.cpu().contiguous() for name, value in (values | observed).items()}

@@ -58,9 +58,9 @@ def check_names(name: str, files: Sequence[Path]) -> None:
             raise ValueError(f"{name} wrote {path.name}; the names of its files must begin with {name}")
 
 
-def main(arguments: Sequence[str]) -> int:
+def main() -> int:
     """Execute NOTEBOOK SCALE JSON, the last with `parameters` and `runs`; return 1 for one that fails."""
-    notebook, scale, given = arguments
+    notebook, scale, given = sys.argv[1:]
     asked = json.loads(given)
     try:
         execute(Notebook(Path(notebook)), scale, asked["parameters"], asked["runs"])
@@ -70,7 +70,3 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

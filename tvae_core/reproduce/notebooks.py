@@ -36,15 +36,17 @@ class Notebook:
     def cells(self) -> list[dict]:
         """Return its cells; none for the format of before 2014. ValueError for a file that is no notebook."""
         try:
-            read = json.loads(self.path.read_text(encoding="utf-8"))
-            cells = read.get("cells", [])
-            return [{"source": "", "metadata": {}, "cell_type": "", **cell} for cell in cells]
-        except (OSError, ValueError, AttributeError, TypeError) as error:
+            read = json.loads(self.path.read_text(encoding="utf-8")).get("cells", [])
+            cells = [{"source": "", "metadata": {}, "cell_type": "", **cell} for cell in read]
+            for cell in cells:
+                cell["source"], cell["tags"] = "".join(cell["source"]), cell["metadata"].get("tags") or []
+            return cells
+        except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
             raise ValueError(f"{self.path.name} cannot be read as a notebook: {error}") from error
 
     @property
     def _parameter_cells(self) -> list[dict]:
-        return [cell for cell in self.cells if "parameters" in cell["metadata"].get("tags", [])]
+        return [cell for cell in self.cells if "parameters" in cell["tags"]]
 
     @property
     def code(self) -> str:
@@ -54,13 +56,13 @@ class Notebook:
     @property
     def digest(self) -> str:
         """Return a digest of its text and code; outputs, which opening it changes, don't count."""
-        said = [(c["cell_type"], "".join(c["source"]), c["metadata"].get("tags", [])) for c in self.cells]
+        said = [(cell["cell_type"], cell["source"], cell["tags"]) for cell in self.cells]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
     @property
     def title(self) -> str:
         """Return its first heading, `ITEM: what it shows`."""
-        lines = [line for cell in self.cells for line in "".join(cell["source"]).splitlines()]
+        lines = [line for cell in self.cells for line in cell["source"].splitlines()]
         return next((line.lstrip("# ") for line in lines if line.startswith("# ")), self.name)
 
     @property
@@ -83,10 +85,10 @@ class Notebook:
     @cached_property
     def parameters(self) -> dict[str, object]:
         """Return names and values in the cell tagged `parameters`; ValueError unless they are literals."""
-        found = {}
+        found, code = {}, "\n".join(map(_python, self._parameter_cells[:1]))
         try:
-            nodes = ast.parse("\n".join(map(_python, self._parameter_cells[:1]))).body
-        except SyntaxError as error:
+            nodes = ast.parse(code).body
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise ValueError(f"{self.path.name}: its parameters are not Python: {error}") from error
         for node in nodes:
             try:
@@ -147,7 +149,7 @@ class Notebook:
 
 
 def _python(cell: dict) -> str:
-    return _MAGIC.sub("", "".join(cell["source"]))
+    return _MAGIC.sub("", cell["source"])
 
 
 def notebooks(folder: Path = NOTEBOOKS) -> dict[str, Notebook]:

@@ -185,7 +185,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("run_all.sh: interrupted; call again to go on", file=sys.stderr)
         return 130
     return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

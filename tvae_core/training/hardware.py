@@ -52,6 +52,12 @@ def keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, 2**31 - 1)
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Return whether an error says that a tensor or an array found no memory, on the device or the host."""
+    words = ("can't allocate memory", "out of memory", "not enough memory")  # the CPU raises RuntimeError
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
+
+
 def describe(device: torch.device) -> str:
     """Return the device in words, for provenance."""
     if device.type == "cuda":

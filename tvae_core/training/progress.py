@@ -58,11 +58,11 @@ def require_tracking(exp: Experiment) -> None:
 
 
 class Tracker:
-    """Clock, progress bar and, with `wandb_on`, the Weights & Biases log of one run."""
+    """Clock, progress bar and, with `wandb_on`, the Weights & Biases log of one run of so many sequences."""
 
-    def __init__(self, run: Run, step: int, total: int, seconds: float, progress: bool):
+    def __init__(self, run: Run, sequences: int, step: int, total: int, seconds: float, progress: bool):
         self.run, self.before = run, seconds
-        self.frames_per_step = run.exp.batch_size * run.exp.n_transforms
+        self.frames_per_step = sequences * run.exp.n_transforms
         self.wandb = None
         if run.exp.wandb_on:
             wandb = importlib.import_module("wandb")

@@ -39,7 +39,8 @@ class Trainer:
         the first learner, which the progress bar shows too.
         """
         first = self.learners[0]
-        tracker = Tracker(first.run, first.step, first.total, first.seconds, progress)
+        size = min(first.exp.batch_size, len(first.data.train))
+        tracker = Tracker(first.run, size, first.step, first.total, first.seconds, progress)
         with tracker, threads(first.threads), Interruption() as interruption:
             while first.step < first.total:
                 self.step()
