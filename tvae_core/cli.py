@@ -5,6 +5,7 @@ import dataclasses
 import json
 import logging
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from tvae_core.files import DATA, RUNS, write_json
 from tvae_core.training.hardware import choose_device, out_of_memory
 from tvae_core.training.learner import DivergedError
 from tvae_core.training.pack import SUFFIX, PackedRun, cost_lines, pack
+from tvae_core.training.progress import PROGRESS_VARIABLE
 from tvae_core.training.registry import open_run, register
 from tvae_core.training.runs import Run, plan
 from tvae_core.training.summary import full_table, next_command, summary
@@ -142,7 +144,8 @@ def run_experiment(arguments: Sequence[str]) -> int:
         print(*cost_lines(run.about) if isinstance(run, PackedRun) else (), run.folder, sep="\n")
         return 0
     seeds = options.seed or [exp.seed]
-    for run in fit_seeds(exp, seeds, options.device, options.runs, options.data):
+    bars = PROGRESS_VARIABLE not in os.environ  # run_all.sh has a display of its own
+    for run in fit_seeds(exp, seeds, options.device, options.runs, options.data, bars):
         print(full_table(run) if options.all else summary(run), run.folder, sep="\n", end="\n\n")
     print(next_command(run), *[] if options.all else ["Every measure: --all"], sep="\n")
     return 0

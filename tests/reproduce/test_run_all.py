@@ -119,12 +119,12 @@ def test_list_names_every_notebook(available, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("tvae_core.reproduce.notebooks.HOME", tmp_path)
     monkeypatch.setattr(reproduce, "reproducible", lambda: (available, {}, {}))
     assert reproduce.main(["--list", "--scale", "smoke"]) == 0
-    head, *lines = capsys.readouterr().out.splitlines()
-    assert head.split() == ["item", "notebook", "smoke", "shows"]
+    head, *lines, last = capsys.readouterr().out.splitlines()
+    assert head.split() == ["item", "notebook", "smoke", "minutes", "shows"] and "minutes count" in last
     assert [line.split() for line in lines] == [
         words
         for name in ("fig3", "fig4")
-        for words in ([name.capitalize(), name, "missing", "a", "sheet"], ["no", "experiment"])
+        for words in ([name.capitalize(), name, "missing", "–", "a", "sheet"], ["no", "experiment"])
     ]
     assert reproduce.main(["--list", "--scale", "smok"]) == 2
 

@@ -24,6 +24,7 @@ from tvae_core.reproduce.notebooks import Notebook
 from tvae_core.reproduce.status import Status, file_digest, status
 
 Reference = Mapping[tuple[str, str], float]
+MINUTES = "A notebook's minutes count the training of its runs; a run that several need is trained once."
 MARKS = {"made": "●", "stale": "◐", "failed": "✕", "missing": "○"}  # told apart without colours
 
 
@@ -188,7 +189,7 @@ def render_page(scale: str, items: Sequence[Item], reference: Reference) -> str:
     options = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
     environment = Environment(loader=loader, autoescape=True, **options)
     environment.globals |= {"pivot": lambda cells: pivot(cells, reference), "marks": MARKS}
-    environment.globals |= {"minutes": minutes, "gigabytes": gigabytes}
+    environment.globals |= {"minutes": minutes, "gigabytes": gigabytes, "MINUTES": MINUTES}
     return environment.get_template("report.html.jinja").render(scale=scale, items=items)
 
 

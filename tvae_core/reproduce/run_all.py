@@ -12,8 +12,10 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
@@ -22,12 +24,14 @@ from tvae_core.data.sources import offline_sets
 from tvae_core.experiments import EXPERIMENTS, read_experiment, write_experiment
 from tvae_core.files import DATA_VARIABLE, HOME, HOME_VARIABLE, OFFLINE_VARIABLE
 from tvae_core.measures.catalog import COMPARABLE
+from tvae_core.reproduce.display import Display
 from tvae_core.reproduce.notebooks import NOTEBOOKS, Notebook, reproducible
 from tvae_core.reproduce.reference import read_reference
-from tvae_core.reproduce.report import Reference, report
+from tvae_core.reproduce.report import MINUTES, Item, Reference, minutes, report
 from tvae_core.reproduce.request import Request, error_in_experiments, read_request
 from tvae_core.reproduce.tasks import Task, find_sources, tasks
 from tvae_core.training.hardware import choose_device
+from tvae_core.training.progress import PROGRESS_VARIABLE
 
 GRACE = 15  # seconds that jobs get to end by themselves
 # Ends a group of processes when its standard input closes, as it also does when the writer is killed.
@@ -39,9 +43,20 @@ with contextlib.suppress(ProcessLookupError):
 """
 
 
-def run_group(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run a command and leave none of its processes behind, however this one ends; 130 if interrupted."""
-    process = subprocess.Popen(command, env=environment, start_new_session=True)
+def run_group(
+    command: Sequence[str], environment: Mapping[str, str], write: Callable[[str], None] | None = None
+) -> int:
+    """Run a command and leave none of its processes behind, however this one ends; 130 if interrupted.
+
+    write: called with each line that they print; None: they print for themselves.
+    """
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
+    process = subprocess.Popen(command, env=environment, start_new_session=True, **(piped if write else {}))
+    if write:
+        reader = threading.Thread(
+            target=lambda: [write(line.rstrip()) for line in process.stdout], daemon=True
+        )
+        reader.start()
     watch = [sys.executable, "-c", _WATCH, str(process.pid)]
     watcher = subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True)
     try:
@@ -55,6 +70,9 @@ def run_group(command: Sequence[str], environment: Mapping[str, str]) -> int:
     finally:
         watcher.stdin.close()
         watcher.wait()
+        if write:
+            reader.join()
+            process.stdout.close()
 
 
 def _environment(request: Request, sources: Mapping[str, str]) -> dict[str, str]:
@@ -74,16 +92,19 @@ def run_snakemake(request: Request, stale: Sequence[Task], environment: Mapping[
     }
     config = {"scale": request.scale, "device": request.device, "threads": threads, "runs": runs}
     config |= {"notebooks": [task.job for task in stale]}
-    with tempfile.NamedTemporaryFile("w", prefix="tvae-", suffix=".json") as file:
-        json.dump(config, file)
-        file.flush()
+    with tempfile.TemporaryDirectory(prefix="tvae-") as folder:
+        given, progress = Path(folder) / "config.json", Path(folder) / "progress"
+        given.write_text(json.dumps(config))
+        progress.touch()
         snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(NOTEBOOKS / "Snakefile")]
-        snakemake += ["--directory", str(HOME), "--configfile", file.name, "--quiet", "all"]
+        snakemake += ["--directory", str(HOME), "--configfile", str(given), "--quiet", "all"]
         snakemake += ["--cores", str(request.parallel * threads)]
         if any((HOME / ".snakemake" / "locks").glob("*")):  # a killed call left it: no other is at work here
             run_group([*snakemake, "--unlock"], environment)
         snakemake += ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "input"]
-        return run_group([*snakemake, "--", *(f"notebook_{i}" for i in range(len(stale)))], environment)
+        snakemake += ["--", *(f"notebook_{i}" for i in range(len(stale)))]
+        with Display(stale, request.parallel, progress) as display:
+            return run_group(snakemake, {**environment, PROGRESS_VARIABLE: str(progress)}, display.write)
 
 
 def show_table(rows: Sequence[Sequence[str]], details: Sequence[str] = ()) -> None:
@@ -116,8 +137,7 @@ def reproduce(request: Request, available: Mapping[str, Notebook], reference: Re
     print()
     show_table([("notebook", "status", "minutes", "figure"), *rows])
     print(f"Report: {page}")
-    minutes = (time.monotonic() - started) / 60
-    print(f"{minutes:.1f} minutes for this call; a notebook's count the training that it needs")
+    print(f"{minutes(time.monotonic() - started)} minutes for this call. {MINUTES}")
     return 130 if code == 130 else int(bool(code or noted))
 
 
@@ -132,12 +152,18 @@ def comparable(available: Iterable[Notebook], scale: str) -> list[str]:
 
 def show_list(request: Request) -> None:
     """Print each item with its notebook, how it stands at a scale, and the experiments that it needs."""
-    rows, experiments = [("item", "notebook", request.scale, "shows")], [""]
+    rows, experiments = [("item", "notebook", request.scale, "minutes", "shows")], [""]
     for task in tasks(request):
-        item = task.notebook
-        rows.append((item.item, item.name, task.status.word, item.shows))
+        item, stands = task.notebook, task.status
+        took = Item(item, request.scale, stands)
+        time_taken = f"{minutes(took.seconds) if took.record else '–':>7}"
+        rows.append((item.item, item.name, stands.word, time_taken, item.shows))
         experiments.append(", ".join(item.experiments(request.changes)) or "no experiment")
-    show_table([*rows, *((name, name, "failed", why) for name, why in request.broken.items())], experiments)
+    show_table(
+        [*rows, *((name, name, "failed", f"{'–':>7}", why) for name, why in request.broken.items())],
+        experiments,
+    )
+    print(MINUTES)
 
 
 def end_as_by_ctrl_c() -> None:

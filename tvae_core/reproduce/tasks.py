@@ -9,7 +9,7 @@ from types import MappingProxyType
 from tvae_core.experiments import read_experiment
 from tvae_core.files import FIGURES, HOME, RUNS
 from tvae_core.reproduce.notebooks import Notebook
-from tvae_core.reproduce.report import Item
+from tvae_core.reproduce.report import Item, minutes
 from tvae_core.reproduce.request import Request
 from tvae_core.reproduce.status import Status, status
 from tvae_core.training.runs import Run, plan
@@ -51,7 +51,7 @@ class Task:
         if word == "made":
             figures = [self.notebook.executed(scale), *self.notebook.figures(scale)]
             shown = next((path for path in figures if path.suffix == ".png"), figures[-1])
-            return name, word, f"{Item(self.notebook, scale, Status(word)).seconds / 60:7.1f}", str(shown)
+            return name, word, f"{minutes(Item(self.notebook, scale, Status(word)).seconds):>7}", str(shown)
         untrained = [str(run) for _, run in self.runs.values() if not run.complete]
         if code == 130:
             why = "interrupted; call again to go on"

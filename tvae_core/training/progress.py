@@ -2,6 +2,8 @@
 
 import importlib
 import importlib.util
+import logging
+import os
 import signal
 import sys
 import threading
@@ -13,6 +15,11 @@ from tqdm.auto import tqdm
 
 from tvae_core.config import Experiment
 from tvae_core.training.runs import Run
+
+log = logging.getLogger("tvae_core")
+
+_BAR = "{percentage:3.0f}%|{bar:12}| {n_fmt}/{total_fmt}, {remaining} left{postfix}"  # 100 columns are enough
+PROGRESS_VARIABLE = "TVAE_PROGRESS"  # names the file from which run_all.sh reads how its jobs go
 
 
 @contextmanager
@@ -57,29 +64,42 @@ def require_tracking(exp: Experiment) -> None:
         raise ValueError("wandb_on is True, but the package wandb is not installed: pip install wandb")
 
 
+def report_progress(run: Run, word: str, *values: object) -> None:
+    """Append a line for run_all.sh to the file that TVAE_PROGRESS names (reproduce.display); else nothing."""
+    if path := os.environ.get(PROGRESS_VARIABLE):
+        with open(path, "a", encoding="utf-8") as file:  # one short write, so that lines stay whole
+            file.write("\t".join(map(str, ["train", run.folder.name, word, *values])) + "\n")
+
+
 class Tracker:
     """Clock, progress bar and, with `wandb_on`, the Weights & Biases log of one run of so many sequences."""
 
     def __init__(self, run: Run, sequences: int, step: int, total: int, seconds: float, progress: bool):
-        self.run, self.before = run, seconds
+        self.run, self.before, self.first, self.total = run, seconds, step, total
         self.frames_per_step = sequences * run.exp.n_transforms
         self.wandb = None
         if run.exp.wandb_on:
             wandb = importlib.import_module("wandb")
             self.wandb = wandb.init(project="tvae", id=run.folder.name, resume="allow")
-        seen = sys.stderr.isatty() or "ipykernel" in sys.modules
+        notebook = "ipykernel" in sys.modules
+        if progress and not notebook:
+            log.info("training %s", run)
         self.bar = tqdm(
             total=total,
             initial=step,
-            desc=run.exp.name,
+            desc=run.exp.name if notebook else "",
             unit="step",
+            bar_format=None if notebook else _BAR,
             disable=not progress,
             dynamic_ncols=True,
-            mininterval=0.1 if seen else 10,  # in seconds; a log file needs no more
+            mininterval=0.1
+            if notebook or sys.stderr.isatty()
+            else 10,  # in seconds; a log file needs no more
         )
 
     def __enter__(self) -> "Tracker":
         self.began = self._saved = time.monotonic()
+        report_progress(self.run, "step", self.first, self.total, "")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -104,9 +124,9 @@ class Tracker:
     def show(self, row: dict[str, int | float]) -> None:
         """Put the seconds into a row of the history and show it."""
         row["seconds"] = self.seconds
-        bar = self.bar.format_dict  # its rate is None until the bar was drawn a second time
-        rate = bar["rate"] or (bar["n"] - (bar["initial"] or 0)) / max(bar["elapsed"], 1e-9)
+        steps = (row["step"] - self.first) / max(time.monotonic() - self.began, 1e-9)
         losses = f"nll {row['nll']:.0f}, KL z {row['kl_z']:.1f}, KL u {row['kl_u']:.1f} nats"
-        self.bar.set_postfix_str(f"{losses}, {rate * self.frames_per_step:,.0f} frames/s", refresh=False)
+        self.bar.set_postfix_str(f"{losses}, {steps * self.frames_per_step:,.0f} frames/s", refresh=False)
+        report_progress(self.run, "step", row["step"], self.total, losses)
         if self.wandb:
             self.wandb.log(row, step=row["step"])

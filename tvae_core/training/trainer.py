@@ -14,7 +14,7 @@ from tvae_core.measures.controls import evaluate_with_controls
 from tvae_core.model.tvae import TVAE
 from tvae_core.training.hardware import choose_device, describe, peak_device_memory
 from tvae_core.training.learner import LOG_STEPS, Learner
-from tvae_core.training.progress import Interruption, Tracker, require_tracking, signals
+from tvae_core.training.progress import Interruption, Tracker, report_progress, require_tracking, signals
 from tvae_core.training.provenance import peak_memory, software
 from tvae_core.training.runs import Run, plan
 from tvae_core.training.step import Step
@@ -169,6 +169,7 @@ def threads(number: int) -> Iterator[None]:
 
 def _measure(learner: Learner, trained: bool, progress: bool) -> None:
     run = learner.run
+    report_progress(run, "measuring")
     results, kept = evaluate_with_controls(
         learner.model.eval(), run.exp, run.folder.parent, run.data_folder, progress
     )
