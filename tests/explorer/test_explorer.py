@@ -20,6 +20,9 @@ from tvae_core.explorer.pictures import frames_of_models, roll_frames, roll_pict
 from tvae_core.explorer.pixels import LINE, png, side_by_side
 from tvae_core.explorer.scene import OwnDigit, RollState, encode_own_digit, open_sequence
 from tvae_core.explorer.state import Debounce, ExplorerState, describe_run, latency, open_explorer, rank_runs
+from tvae_core.training import registry
+from tvae_core.training.pack import pack
+from tvae_core.training.registry import open_run, register
 from tvae_core.training.runs import stored_runs
 
 SEVEN = [(60.0, 60.0), (160.0, 60.0), (110.0, 170.0)]
@@ -288,6 +291,37 @@ def test_the_best_run_is_opened_and_its_numbers_are_printed(runs, capsys):
     said = capsys.readouterr().out
     assert f"Opened {describe_run(run)}, the best of 3 runs\nnats/frame: reconstruction " in said
     assert "A smoke run shows noise" in said
+
+
+@pytest.fixture
+def packs(runs, tmp_path, monkeypatch):
+    """A folder of two packs in place of the repository's, one of them damaged."""
+    folder = tmp_path / "packs"
+    monkeypatch.setattr("tvae_core.training.pack.COST_SEQUENCES", 2)
+    for name, run in (("good", runs[0]), ("bad", runs[1])):
+        pack(run, folder / f"{name}.tvae")
+        register(folder / f"{name}.tvae")
+    (folder / "bad.tvae").write_bytes((folder / "bad.tvae").read_bytes()[:-8])
+    monkeypatch.setattr(registry, "PACKS", folder)
+    return folder
+
+
+def test_where_no_run_is_the_packs_of_the_repository_are_opened(packs, runs, tmp_path, capsys, caplog):
+    explorer = open_explorer([], "smoke", runs=str(tmp_path / "no runs"))
+    assert [run.folder.name for run in explorer.runs] == [
+        "good.tvae"
+    ] and "pack bad is left out" in caplog.text
+    assert f"It is a pack, {packs / 'good.tvae'}" in capsys.readouterr().out
+    panel = SavePanel(explorer, tmp_path / "saved")
+    explorer.roll = explorer.roll.at(1.5)
+    panel.button.click()
+    saved = tmp_path / "saved" / "roll.png"
+    assert saved.read_bytes() == png(roll_picture(open_sequence(open_run("good")).at(1.5)), 9)
+    executed_alone_makes_it_again(snippet(explorer, tmp_path / "saved", "roll.png"), saved)
+    named = open_explorer([], "smoke", runs=str(packs / "good.tvae"))
+    assert [run.folder for run in named.runs] == [packs / "good.tvae"]
+    own = open_explorer([], "smoke", runs=str(runs[0].folder.parent))
+    assert all(run.folder.is_dir() for run in own.runs)
 
 
 def copied(run, folder, name):

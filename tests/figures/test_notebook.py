@@ -13,6 +13,7 @@ from tvae_core.figures import notebook as live
 from tvae_core.figures.notebook import about, figure_folder, first_seeds, fit_all, show_rows
 from tvae_core.files import FIGURES
 from tvae_core.training.learner import Learner
+from tvae_core.training.pack import pack
 from tvae_core.training.runs import Run, plan
 from tvae_core.training.step import Step
 from tvae_core.training.trainer import Trainer
@@ -100,6 +101,11 @@ def test_fit_all_trains_once_and_then_loads(tmp_path, monkeypatch, capsys):
     said = "tvae_Lshort_mnist, nontvae_mnist. Scale smoke, 2 seeds each (3, 4). "
     said += "Data: a few random digits."
     assert about(loaded) == said
+
+    pack(loaded[0], tmp_path / "model.tvae")
+    (opened,) = fit_all([str(tmp_path / "model.tvae")], "smoke")
+    assert opened.results == loaded[0].results
+    assert about([opened]).endswith("Data: a few random digits. Rounded weights, from model.tvae.")
 
 
 def test_without_seeds_each_experiment_has_its_own(monkeypatch):

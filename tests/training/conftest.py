@@ -30,4 +30,6 @@ def small_run(tmp_path_factory):
 def packed(small_run, tmp_path_factory):
     """Its pack, and the header."""
     path = tmp_path_factory.mktemp("packs") / "model.tvae"
-    return path, pack(small_run, path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tvae_core.training.pack.COST_SEQUENCES", 30)
+        return path, pack(small_run, path)

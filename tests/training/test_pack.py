@@ -95,7 +95,7 @@ def test_the_cost_is_that_of_the_models_before_and_after(small_run, packed):
     path, about = packed
     every = small_run.exp.with_options(eval_sequences=None)
     for model, row in ((small_run.model, "before"), (read_pack(path).model, "after")):
-        assert about["cost"][row]["reconstruction"] == pytest.approx(cost_by_hand(model, every, 300), abs=0.1)
+        assert about["cost"][row]["reconstruction"] == pytest.approx(cost_by_hand(model, every, 30), abs=0.1)
     again = cost_by_hand(read_pack(path).model, every, about["check"]["sequences"])
     assert about["check"]["reconstruction"] == pytest.approx(again, abs=0.1)
     assert about["cost"]["before"] != about["cost"]["after"]
@@ -160,6 +160,7 @@ def test_the_command_makes_the_same_bytes_again_and_refuses_what_is_not_trained(
     small_run, packed, capsys, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    monkeypatch.setattr("tvae_core.training.pack.COST_SEQUENCES", 30)
     out = tmp_path / "own.tvae"
     words = ["pack", "tvae_Lshort_mnist", "--scale", "smoke", "--device", "cpu", *WORDS]
     words += ["--runs", str(small_run.folder.parent), "--out"]

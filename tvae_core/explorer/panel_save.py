@@ -20,13 +20,14 @@ def snippet(explorer: ExplorerState, folder: Path, file: str) -> str:
         rolls = f"animate_own_digit(run, folder / {digit_file(file)!r}, {explorer.factor!r}, {capsules})"
     else:
         rolls = f"animate(run, [{explorer.image}], {explorer.factor!r}, {capsules})"
+    exp = f"read_experiment({f'{run.label} seed={run.exp.seed}'!r}, {run.exp.scale!r})"
+    opened = f"open_run({run.folder.as_posix()!r})" if run.folder.is_file() else f"fit({exp}{elsewhere})"
     return f"""from pathlib import Path
-from tvae_core import fit
+from tvae_core import fit, open_run
 from tvae_core.experiments import read_experiment
 from tvae_core.explorer.export import export, {rolls.partition("(")[0]}
 folder = Path({folder.as_posix()!r})
-exp = read_experiment({f"{run.label} seed={run.exp.seed}"!r}, {run.exp.scale!r})
-run = fit(exp{elsewhere})
+run = {opened}
 rolls = {rolls}
 export(rolls, folder / {file!r}, shift={roll.shift})"""
 

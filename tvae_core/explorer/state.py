@@ -17,6 +17,7 @@ from tvae_core.explorer.pixels import CaptionedFrame, Timeline, png, side_by_sid
 from tvae_core.explorer.scene import OwnDigit, encode_own_digit, factors_of, open_sequence, run_title
 from tvae_core.figures.notebook import fit_all
 from tvae_core.files import RUNS
+from tvae_core.training.registry import is_source, open_run, packed_runs
 from tvae_core.training.runs import Run, stored_runs
 
 log = logging.getLogger("tvae_core")
@@ -145,14 +146,18 @@ def open_explorer(
 ) -> ExplorerState:
     """Open the runs of sequences in a folder, the best first (rank_runs), and print which one is shown.
 
-    Where there is none, the experiments are trained at that scale, in view.
+    Where there is none, the packs of this repository are opened, and without these the experiments are
+    trained at that scale, in view. `runs` may also name one pack (open_run).
     """
     folder = runs or RUNS
-    found = rank_runs(stored_runs(folder))
+    found = rank_runs([open_run(runs)] if is_source(runs) else stored_runs(folder))
+    found = found or rank_runs(packed_runs())
     explorer = ExplorerState(found or fit_all(experiments, scale, (), device, folder))
     run, row = explorer.run, explorer.run.results["trained"]
     chance = held_out_nats(run, "chance")
     print(f"Opened {describe_run(run)}, the best of {len(explorer.runs)} runs")
+    if run.folder.is_file():
+        print(f"It is a pack, {run.folder}; a run of your own is opened once there is one")
     print(f"nats/frame: reconstruction {row['reconstruction']:.0f}, mean frame {chance:.0f}")
     if run.exp.scale == "smoke":
         print("A smoke run shows noise. Train a better one: tvae --name tvae_Lpartial_mnist --scale quick")

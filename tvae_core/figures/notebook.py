@@ -24,6 +24,7 @@ from tvae_core.plotting.strips import traversals
 from tvae_core.plotting.style import style
 from tvae_core.plotting.tables import UNDEFINED, number
 from tvae_core.seeding import generator
+from tvae_core.training.registry import is_source, open_run
 from tvae_core.training.runs import Run
 from tvae_core.training.trainer import fit_seeds
 
@@ -38,13 +39,17 @@ def fit_all(
 ) -> list[Run]:
     """Train each experiment or variant with each seed (without any: its own), or load the run if it is done.
 
-    In a notebook two pictures show training as it goes on.
+    In place of an experiment the file or URL of a pack may stand (open_run). In a notebook two pictures show
+    training as it goes on.
     """
-    rows = [read_experiment(name, scale) for name in experiments]
+    opened = {name: open_run(name) for name in experiments if is_source(name)}
+    rows = {name: read_experiment(name, scale) for name in experiments if name not in opened}
+
+    def trained(exp: Experiment) -> list[Run]:
+        return fit_seeds(exp, seeds or [exp.seed], device, runs or RUNS, watch=LiveView(exp))
+
     return [
-        run
-        for exp in rows
-        for run in fit_seeds(exp, seeds or [exp.seed], device, runs or RUNS, watch=LiveView(exp))
+        run for name in experiments for run in ([opened[name]] if name in opened else trained(rows[name]))
     ]
 
 
@@ -59,7 +64,9 @@ def about(runs: Sequence[Run]) -> str:
     several = f"{each} seeds each" if each > 1 else "one seed each" if "," in seeds else ""
     seeds = f"{several} ({seeds})" if several else f"seed {seeds}"
     data = "; ".join(dict.fromkeys(str(run.provenance["data"]) for run in runs))
-    return f"{names}. Scale {listed(run.exp.scale for run in runs)}, {seeds}. Data: {data}."
+    packs = listed(run.folder.name for run in runs if run.folder.is_file())
+    packs = f" Rounded weights, from {packs}." if packs else ""
+    return f"{names}. Scale {listed(run.exp.scale for run in runs)}, {seeds}. Data: {data}.{packs}"
 
 
 def first_seeds(runs: Sequence[Run]) -> list[Run]:

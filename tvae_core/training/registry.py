@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import json
+import logging
 import re
 import urllib.error
 import urllib.request
@@ -22,6 +23,7 @@ from tvae_core.validation import check_choice
 REGISTRY = "registry.json"
 MOST_BYTES = 200_000_000  # of a download
 _MEASURES = ("n_sequences", f"roll_margin{DRAWS}", f"roll_held_out{DRAWS}", f"reconstruction{DRAWS}", "elbo")
+log = logging.getLogger("tvae_core")
 _WEB = ("https://", "http://")
 _DIGEST = re.compile(r"sha256=([0-9a-f]{64})")
 
@@ -55,7 +57,8 @@ def open_run(source: str | Path, data: Path = DATA) -> Run:
     text = str(source)
     address, fragment = urldefrag(text)
     if address.endswith(".json"):
-        return _open_entry(read_registry(address), fragment, data)
+        known = read_registry(address)
+        return _open(known[check_choice(fragment, known, "pack")], data)
     if text.startswith(_WEB):
         digest = _DIGEST.fullmatch(fragment)
         if fragment and not digest:
@@ -73,7 +76,7 @@ def open_run(source: str | Path, data: Path = DATA) -> Run:
     known = read_registry(PACKS / REGISTRY)
     if "/" in text or path.suffix == SUFFIX or not known:
         raise FileNotFoundError(f"there is no run and no pack {text}")
-    return _open_entry(known, text, data)
+    return _open(known[check_choice(text, known, "pack")], data)
 
 
 def is_source(text: str) -> bool:
@@ -109,8 +112,7 @@ def read_registry(source: str | Path) -> dict[str, Entry]:
     return entries
 
 
-def _open_entry(entries: Mapping[str, Entry], name: str, data: Path) -> Run:
-    entry = entries[check_choice(name, entries, "pack")]
+def _open(entry: Entry, data: Path) -> Run:
     if entry.source.startswith(_WEB):
         return read_pack(fetch(entry.source, entry.sha256, entry.bytes), data)
     check_digest(Path(entry.source), entry.sha256)
@@ -118,9 +120,18 @@ def _open_entry(entries: Mapping[str, Entry], name: str, data: Path) -> Run:
 
 
 def packed_runs(data: Path = DATA) -> list[Run]:
-    """Return the runs of the packs that lie in this repository; the network is not asked."""
-    entries = read_registry(PACKS / REGISTRY)
-    return [_open_entry(entries, name, data) for name, e in entries.items() if not e.source.startswith(_WEB)]
+    """Return the runs of the packs that lie in this repository; the network is not asked.
+
+    One that is damaged, or that this version cannot describe, is left out with a warning that names it.
+    """
+    found = []
+    for name, entry in read_registry(PACKS / REGISTRY).items():
+        try:
+            if not entry.source.startswith(_WEB):
+                found.append(_open(entry, data))
+        except (OSError, ValueError) as error:
+            log.warning("pack %s is left out: %s", name, error)
+    return found
 
 
 def check_digest(path: Path, sha256: str) -> None:
