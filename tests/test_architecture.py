@@ -17,6 +17,7 @@ SLOW = {  # a second or more, so imported where they are needed
     "torchvision.datasets.utils",
     "tvae_core.benchmark.step_time",
     "tvae_core.explorer.export",
+    "tvae_core.explorer.live",
 }
 
 

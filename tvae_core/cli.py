@@ -61,7 +61,8 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
     add("--seed", type=_seeds, default=[], metavar="N", help="default: the experiment's own")
     if command == "export":
         add("--out", type=Path, required=True, metavar="FILE", help="ends in .html, .gif, .png or .mp4")
-        add("--images", default="0", metavar="N", help="places in the test split, one a transformation")
+        add("--live", action="store_true", help="a page that holds the model: draw a digit and roll it")
+        add("--images", metavar="N", help="places in the test split, one a transformation (default: 0)")
         add("--transformation", default="", metavar="NAME", help="this one alone, of all images")
         add("--capsules", default="all", metavar="N", help="the capsules that roll, for example 0,3-5")
         add("--roll", type=float, default=0.0, metavar="δ", help="the roll that a picture shows")
@@ -174,17 +175,36 @@ def run_export(arguments: Sequence[str]) -> int:
     check_output(options.out)
     if not math.isfinite(options.roll):
         raise ValueError(f"--roll is {options.roll}, but must be a finite number")
-    images = parse_numbers(options.images, "images")
+    images = parse_numbers(options.images or "0", "images")
     capsules = None if options.capsules == "all" else parse_numbers(options.capsules, "capsules")
-    chosen = images, options.transformation, capsules
-    run = chosen_run(options, parser)
+    run, chosen = chosen_run(options, parser), (images, options.transformation, capsules)
+    if options.live:
+        return export_live(run, options)
     if not options.source:
-        options.scale = run.exp.scale
-        exp = read_exp(options)
-        run.__dict__["model"] = exp.build_model().eval()
+        run.__dict__["model"] = run.exp.build_model().eval()
         animate(run, *chosen).rolls[0].at(options.roll)  # refuses now what there is not, before training
-        run = fit(exp, options.device, options.runs, options.data)
-    path = export(animate(run, *chosen), options.out, options.roll)
+    path = export(animate(trained(run, options), *chosen), options.out, options.roll)
+    print(f"{path}, {path.stat().st_size / 1e6:.2f} MB")
+    return 0
+
+
+def trained(run: Run, options: argparse.Namespace) -> Run:
+    """Return the run, trained if need be, or as `--from` opened it."""
+    if options.source:
+        return run
+    options.scale = run.exp.scale
+    return fit(read_exp(options), options.device, options.runs, options.data)
+
+
+def export_live(run: Run, options: argparse.Namespace) -> int:
+    """Write the page that computes (explorer.live), of one digit of each class unless images are named."""
+    from tvae_core.explorer.live import check_live, save_live_page  # widgets: not for every command
+
+    if options.transformation or options.capsules != "all" or options.roll:
+        raise ValueError("--live goes with no --transformation, --capsules or --roll: the page has them all")
+    images = parse_numbers(options.images, "images") if options.images else None
+    check_live(run, options.out, images)  # before training
+    path = save_live_page(trained(run, options), options.out, images)
     print(f"{path}, {path.stat().st_size / 1e6:.2f} MB")
     return 0
 

@@ -5,7 +5,6 @@ import io
 import os
 import re
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import nbformat
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.explorer.export import animate, export
@@ -31,9 +30,6 @@ from tvae_core.training.trainer import fit
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-QUIET += ["--disable-background-networking", "--disable-component-update"]
 WAIT = 180_000  # milliseconds: a machine may have other work; what is awaited comes in seconds on an idle one
 expect.set_options(timeout=WAIT)
 SHOTS = os.environ.get("TVAE_SCREENSHOTS")  # a folder: keep what the browser shows
@@ -61,16 +57,6 @@ def run(home):
     exp = EXPERIMENTS["tvae_Lpartial_mnist"].at_scale("smoke").with_options(eval_sequences=4)
     fit(EXPERIMENTS["nontvae_mnist"].at_scale("smoke").with_options(eval_sequences=4), runs=home / "runs")
     return fit(exp, runs=home / "runs")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.fail("Chromium is not on the PATH (on Debian: apt install chromium)")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

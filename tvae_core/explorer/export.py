@@ -93,11 +93,16 @@ def save_own_digit(digit: UInt8[Tensor, "28 28"], path: Path) -> None:
 
 def page(animations: Sequence[Animation], title: str) -> str:
     """Return one HTML file that holds all its pictures: for each animation a slider and Play."""
+    template = templates().get_template("player.html.jinja")
+    return template.render(animations=animations, title=title, side=SIDE, per_unit=STEPS)
+
+
+def templates() -> Environment:
+    """Return the templates of the pages that need no kernel."""
     options = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
     environment = Environment(loader=PackageLoader("tvae_core.explorer", "."), autoescape=True, **options)
     environment.filters["uri"] = _uri
-    template = environment.get_template("player.html.jinja")
-    return template.render(animations=animations, title=title, side=SIDE, per_unit=STEPS)
+    return environment
 
 
 def _uri(frames: Tensor) -> str:
