@@ -129,6 +129,17 @@ def test_list_names_every_notebook(available, tmp_path, monkeypatch, capsys):
     assert reproduce.main(["--list", "--scale", "smok"]) == 2
 
 
+def test_long_lines_break_between_words_on_a_terminal_alone(monkeypatch, capsys):
+    words = "fig4  missing  training failed: tvae_Lpartial_mnist, scale quick, seed 2 (see above)"
+    reproduce.show(words, " " * 15)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    reproduce.show(words, " " * 15)
+    piped, *lines = capsys.readouterr().out.splitlines()
+    assert piped == words and len(lines) == 2 and all(len(line) <= 60 for line in lines)
+    assert lines[1].startswith(" " * 15) and " ".join(lines).split() == words.split()
+
+
 def test_a_parameter_that_is_no_literal_is_refused(tmp_path):
     write_notebook(tmp_path, "fig3")
     path = tmp_path / "fig3.ipynb"

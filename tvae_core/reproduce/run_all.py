@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,9 +113,18 @@ def show_table(rows: Sequence[Sequence[str]], details: Sequence[str] = ()) -> No
     widths = [max(len(cell) for cell in column) for column in list(zip(*rows, strict=True))[:-1]]
     for row, detail in itertools.zip_longest(rows, details, fillvalue=""):
         cells = [f"{cell:{width}}" for cell, width in zip(row, widths, strict=False)]
-        print("  ".join([*cells, row[-1]]).rstrip())
+        show("  ".join([*cells, row[-1]]).rstrip(), " " * (sum(widths) + 2 * len(widths)))
         if detail:
             print(textwrap.fill(detail, 100, initial_indent=" " * 8, subsequent_indent=" " * 8))
+
+
+def show(text: str, indent: str = "") -> None:
+    """Print lines; on a terminal those that are too long go on below, indented, and break between words."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    whole = {"break_long_words": False, "break_on_hyphens": False, "replace_whitespace": False}
+    for line in text.split("\n"):
+        fits = len(line) <= width or not width
+        print(line if fits else textwrap.fill(line, width, subsequent_indent=indent[: width // 2], **whole))
 
 
 def reproduce(request: Request, available: Mapping[str, Notebook], reference: Reference) -> int:
@@ -137,7 +147,7 @@ def reproduce(request: Request, available: Mapping[str, Notebook], reference: Re
     print()
     show_table([("notebook", "status", "minutes", "figure"), *rows])
     print(f"Report: {page}")
-    print(f"{minutes(time.monotonic() - started)} minutes for this call. {MINUTES}")
+    show(f"{minutes(time.monotonic() - started)} minutes for this call. {MINUTES}")
     return 130 if code == 130 else int(bool(code or noted))
 
 
@@ -163,7 +173,7 @@ def show_list(request: Request) -> None:
         [*rows, *((name, name, "failed", f"{'–':>7}", why) for name, why in request.broken.items())],
         experiments,
     )
-    print(MINUTES)
+    show(MINUTES)
 
 
 def end_as_by_ctrl_c() -> None:
