@@ -1,12 +1,14 @@
 """Variants in words: what is read is what is written, the sixteen stay themselves, the rest is refused."""
 
-import jaxtyping
+import jaxtypingfrom pathlib import Path
+
 import pytest
 import torch
 
 from tvae_core.config import SCALES
 from tvae_core.data import dsprites
 from tvae_core.data.sequences import SPLITS
+from tvae_core.training.runs import Run
 from tvae_core.experiments import EXPERIMENTS, read_experiment, write_experiment
 from tvae_core.reproduce.notebooks import notebooks
 
@@ -89,12 +91,19 @@ def test_options_as_the_official_scripts_write_them_are_stored_in_one_form(offic
 
 
 def test_experiments_that_train_alike_are_known():
-    options = {name: exp.training_options for name, exp in EXPERIMENTS.items()}
+    options = {name: Run(exp, Path()).training for name, exp in EXPERIMENTS.items()}
     alike = {(a, b) for a in options for b in options if a < b and options[a] == options[b]}
     assert alike == {("tvae_Lpartial_mnist", "tvae_Lpartial_mnist_generalization")}
     exp = EXPERIMENTS["tvae_Lpartial_mnist"]
     for changes in ({"seed": 3}, {"lr": 1.0}, {"data": "mnist_dual"}, {"eval_epochs": 2}):
-        assert exp.with_options(**changes).training_options != exp.training_options
+        assert Run(exp.with_options(**changes), Path()).training != Run(exp, Path()).training
+
+
+def test_the_folders_of_earlier_runs_keep_their_names():
+    settled = {"source": "offline", "precision": "bfloat16"}  # as plan settles them where these runs were made
+    for name, identity in (("tvae_Lpartial_mnist", "240fd8235bdf"), ("nontvae_dsprites", "575e44d594c5")):
+        exp = EXPERIMENTS[name].at_scale("quick").with_options(**settled)
+        assert Run(exp, Path(), data_key=exp.find_images()[1]).identity == identity
 
 
 def shown(exp, split, folder):

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -233,12 +233,15 @@ class Experiment:
         kernel = dict(enumerate(changed.group_kernel)) | lengths
         return dataclasses.replace(changed, group_kernel=tuple(kernel.values()))
 
-    @property
-    def training_options(self) -> dict[str, object]:
-        """The options on which training depends: two experiments that agree in them need one training."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in _NO_PART_IN_TRAINING}
+    def options(self, without: Container[str] = ()) -> dict[str, object]:
+        """Return the options that enter a digest: those that came later only if they are not at default.
+
+        So the digests of earlier runs stay.
+        """
+        named = {k: v for k, v in dataclasses.asdict(self).items() if k not in without}
+        return {k: v for k, v in named.items() if k not in _LATER or v != _LATER[k]}
 
 
+_LATER = {"n_draws": 1, "lr_warmup": 0.0}
 _LABELS = ("name", "shows", "scale")
-_NO_PART_IN_TRAINING = (*_LABELS, "test_data", "source", "n_is_samples", "wandb_on")
 _LENGTHS = {"k_time": 0, "k_space": 1, "group_size": 1}  # the place of each in group_kernel

@@ -1,6 +1,5 @@
 """What a trained model is held against: the same model untrained, and knowing nothing; both measured once."""
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -27,7 +26,7 @@ VERSION = 1  # to be raised when newer code measures the same model differently
 _OF_TRAINING = (
     *("name", "shows", "scale", "source", "wandb_on", "batch_size", "max_epochs", "max_steps", "optimizer"),
     *("lr", "momentum", "beta2", "lr_decay", "kl_floor", "kl_hold", "kl_ramp", "decode_every"),
-    *("window_hold", "window_ramp", "precision", "eval_epochs"),
+    *("window_hold", "window_ramp", "precision", "eval_epochs", "lr_warmup", "n_draws"),
 )
 
 
@@ -63,7 +62,7 @@ def untrained_and_chance(
     own = exp.with_options(seed=EXPERIMENTS[exp.name].seed) if exp.name in EXPERIMENTS else exp
     if folder is None:
         return _measure(own, torch.device(device), data, progress)
-    config = {k: v for k, v in dataclasses.asdict(own).items() if k not in _OF_TRAINING}
+    config = own.options(_OF_TRAINING)
     config |= {"images": own.load_images(data).key, "device": torch.device(device).type, "version": VERSION}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
     path = folder / ".controls" / f"{digest}.safetensors"

@@ -30,6 +30,7 @@ log = logging.getLogger("tvae_core")
 CHECKPOINT, PER_SEQUENCE = "checkpoint.safetensors", "per_sequence.safetensors"
 # The figure it shows, its scale and where its images come from do not determine a run; the images do.
 _NOT_DETERMINING = ("shows", "scale", "source", "wandb_on")
+_NO_PART_IN_TRAINING = (*_NOT_DETERMINING, "name", "test_data", "n_is_samples")
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,12 @@ class Run:
     @property
     def identity(self) -> str:
         """Twelve hexadecimal digits that two runs share only if they are the same run."""
-        config = {k: v for k, v in dataclasses.asdict(self.exp).items() if k not in _NOT_DETERMINING}
-        return self._hash(config)
+        return self._hash(self.exp.options(_NOT_DETERMINING))
 
     @property
     def training(self) -> str:
         """Twelve such digits of the training: runs that share them have the same weights and history."""
-        return self._hash(self.exp.training_options)
+        return self._hash(self.exp.options(_NO_PART_IN_TRAINING))
 
     def _hash(self, options: dict[str, object]) -> str:
         options = options | {"data_key": self.data_key, "recipe": RECIPE}
