@@ -1,16 +1,17 @@
 """Variants in words: what is read is what is written, the sixteen stay themselves, the rest is refused."""
 
-import jaxtypingfrom pathlib import Path
+from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 
 from tvae_core.config import SCALES
 from tvae_core.data import dsprites
 from tvae_core.data.sequences import SPLITS
-from tvae_core.training.runs import Run
 from tvae_core.experiments import EXPERIMENTS, read_experiment, write_experiment
 from tvae_core.reproduce.notebooks import notebooks
+from tvae_core.training.runs import Run
 
 CHANGES = [
     {},
@@ -100,7 +101,7 @@ def test_experiments_that_train_alike_are_known():
 
 
 def test_the_folders_of_earlier_runs_keep_their_names():
-    settled = {"source": "offline", "precision": "bfloat16"}  # as plan settles them where these runs were made
+    settled = {"source": "offline", "precision": "bfloat16"}  # as plan did for these runs
     for name, identity in (("tvae_Lpartial_mnist", "240fd8235bdf"), ("nontvae_dsprites", "575e44d594c5")):
         exp = EXPERIMENTS[name].at_scale("quick").with_options(**settled)
         assert Run(exp, Path(), data_key=exp.find_images()[1]).identity == identity
