@@ -253,6 +253,7 @@ OTHER = {
     "max_steps": 3,
     "eval_sequences": 3,
     "beta2": 0.9,
+    "momentum": 0.5,
 }
 
 
