@@ -22,6 +22,8 @@ _MODULES = {
     "Experiment": "config",
     "Run": "training.runs",
     "capsule_correlation": "measures.metrics",
+    "decode": "training.latents",
+    "encode": "training.latents",
     "equivariance_error": "measures.metrics",
     "evaluate": "measures.evaluation",
     "fit": "training.trainer",

@@ -8,6 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from tvae_core.config import SCALES, Experiment, default_scale
@@ -15,10 +16,11 @@ from tvae_core.experiments import EXPERIMENTS, read_experiment
 from tvae_core.files import DATA, RUNS, write_json
 from tvae_core.training.hardware import choose_device, out_of_memory
 from tvae_core.training.learner import DivergedError
-from tvae_core.training.pack import SUFFIX, PackedRun, cost_lines, pack
+from tvae_core.training.pack import PackedRun, cost_lines
 from tvae_core.training.progress import PROGRESS_VARIABLE
-from tvae_core.training.registry import open_run, register
+from tvae_core.training.registry import open_run
 from tvae_core.training.runs import Run, plan
+from tvae_core.training.share import SHARED, WORDS, add_options
 from tvae_core.training.summary import full_table, next_command, summary
 from tvae_core.training.trainer import fit, fit_seeds
 from tvae_core.validation import check_choice, parse_numbers, parse_setting
@@ -40,12 +42,12 @@ def _whole(text: str) -> int:
 
 def build_parser(command: str = "") -> argparse.ArgumentParser:
     """Return the parser of a command, "" for training: the options that all share, then its own."""
-    words, name = _WORDS[command]
-    parser = argparse.ArgumentParser(f"tvae {command}".strip(), description=words, epilog=_EPILOG)
+    parser = argparse.ArgumentParser(f"tvae {command}".strip(), description=_WORDS[command], epilog=_EPILOG)
     add = parser.add_argument
     named = {"nargs": "?", "metavar": "NAME"} if command == "pack" else {}
     words = "the experiment, e.g. 'tvae_Lpartial_mnist' or '… n_off_diag=2'"
-    add("name" if named else "--name", default=name, help=words, **named)
+    usual = "tvae_Lpartial_mnist" if command == "bench" else None
+    add("name" if named else "--name", default=usual, help=words, **named)
     if command != "bench":
         add("--from", dest="source", help=_FROM)
     add("--scale", help="smoke, quick, long or paper (default: paper with a CUDA GPU, else quick)")
@@ -67,10 +69,8 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
         add("--capsules", default="all", metavar="N", help="the capsules that roll, for example 0,3-5")
         add("--roll", type=float, default=0.0, metavar="δ", help="the roll that a picture shows")
         return parser
-    if command == "pack":
-        add("--out", type=Path, required=True, metavar="FILE", help=f"ends in {SUFFIX}")
-        add("--precision", default="int8", help="of the weights: int8 (a quarter of the bytes) or bfloat16")
-        add("--register", action="store_true", help="enter it in the registry.json beside FILE")
+    if command in SHARED:
+        add_options(command, add)
         return parser
     add("--all", action="store_true", help="print every measure")
     add("--list", action="store_true", help="name the sixteen experiments")
@@ -79,18 +79,13 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
 
 
 _WORDS = {
-    "": ("Train, resume or load one experiment; --seed 1,2,3 for several seeds", None),
-    "bench": (
-        "Time a training step, data included, beside the floor that the machine sets",
-        "tvae_Lpartial_mnist",
-    ),
-    "export": ("Write the rolls of a run, trained if need be, as a page, animation, film or picture", None),
-    "pack": ("Write a trained run as one file to share, and measure what fewer bits cost", None),
+    "": "Train, resume or load one experiment; --seed 1,2,3 for several seeds",
+    "bench": "Time a training step, data included, beside the floor that the machine sets",
+    "export": "Write the rolls of a run, trained if need be, as a page, animation, film or picture",
+    **WORDS,
 }
 _FROM = "a trained run: its folder, a pack's file or URL, or the name of a pack in notebooks/packs"
-_EPILOG = (
-    "tvae bench: the speed of this machine; tvae export: rolls to take along; tvae pack: a model to share"
-)
+_EPILOG = "Other commands, each with --help: tvae bench, export, pack, evaluate, encode, decode"
 
 
 def read_exp(options: argparse.Namespace) -> Experiment:
@@ -209,26 +204,20 @@ def export_live(run: Run, options: argparse.Namespace) -> int:
     return 0
 
 
-def run_pack(arguments: Sequence[str]) -> int:
-    """Write a trained run as one file, and print what its bits cost."""
-    parser = build_parser("pack")
+def run_shared(command: str, arguments: Sequence[str]) -> int:
+    """Run a command that needs a trained run and trains none (training.share)."""
+    parser = build_parser(command)
     options = parser.parse_args(arguments)
     run = chosen_run(options, parser)
     if not run.complete:
         raise FileNotFoundError(f"{run} is not trained in {options.runs}; train it with tvae --name")
-    print("\n".join(cost_lines(pack(run, options.out, options.precision))))
-    print(f"{options.out}, {options.out.stat().st_size / 1e6:.2f} MB")
-    if options.register:
-        print(f"{options.out.stem}: {register(options.out).sha256}")
+    print(*SHARED[command](run, options), sep="\n")
     return 0
 
 
 _LARGE = "batch_size, n_caps, cap_dim, eval_sequences or n_is_samples"
-COMMANDS = {
-    "bench": run_bench,
-    "export": run_export,
-    "pack": run_pack,
-}  # by the first word; without one it is an experiment
+# by the first word; without one it is an experiment
+COMMANDS = {"bench": run_bench, "export": run_export, **{c: partial(run_shared, c) for c in SHARED}}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
