@@ -16,13 +16,13 @@ from tvae_core.experiments import EXPERIMENTS, read_experiment
 from tvae_core.files import DATA, RUNS, write_json
 from tvae_core.training.hardware import choose_device, out_of_memory
 from tvae_core.training.learner import DivergedError
-from tvae_core.training.pack import PackedRun, cost_lines
 from tvae_core.training.progress import PROGRESS_VARIABLE
 from tvae_core.training.registry import open_run
 from tvae_core.training.runs import Run, plan
-from tvae_core.training.share import SHARED, WORDS, add_options
+from tvae_core.training.share import FROM, SHARED, WORDS, about_run, add_options
 from tvae_core.training.summary import full_table, next_command, summary
 from tvae_core.training.trainer import fit, fit_seeds
+from tvae_core.training.warm_start import start_from
 from tvae_core.validation import check_choice, parse_numbers, parse_setting
 
 
@@ -49,7 +49,7 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
     usual = "tvae_Lpartial_mnist" if command == "bench" else None
     add("name" if named else "--name", default=usual, help=words, **named)
     if command != "bench":
-        add("--from", dest="source", help=_FROM)
+        add("--from", dest="source", help=FROM)
     add("--scale", help="smoke, quick, long or paper (default: paper with a CUDA GPU, else quick)")
     add("--device", default="auto", help="auto, cpu, cuda or mps")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="change any option")
@@ -84,7 +84,6 @@ _WORDS = {
     "export": "Write the rolls of a run, trained if need be, as a page, animation, film or picture",
     **WORDS,
 }
-_FROM = "a trained run: its folder, a pack's file or URL, or the name of a pack in notebooks/packs"
 _EPILOG = "Other commands, each with --help: tvae bench, export, pack, evaluate, encode, decode"
 
 
@@ -128,16 +127,16 @@ def run_experiment(arguments: Sequence[str]) -> int:
         width = max(map(len, EXPERIMENTS))
         print("\n".join(f"{exp.name:{width}}  {exp.shows}" for exp in EXPERIMENTS.values()))
         return 0
-    if not options.name and not options.source:
-        parser.error("--name or --from is needed (--list shows the names)")
-    exp = read_exp(options) if options.name else chosen_run(options, parser).exp
+    opened = None if options.name else chosen_run(options, parser)
+    exp = opened.exp if opened else read_exp(options)
+    if options.name and options.source:
+        kept = None if options.show_config else options.runs
+        exp = start_from(exp, open_run(options.source, options.data), kept)
     if options.show_config:
         print(json.dumps(dataclasses.asdict(exp), indent=1))
         return 0
-    if not options.name:
-        run = chosen_run(options, parser)
-        print(full_table(run) if options.all else summary(run), sep="\n")
-        print(*cost_lines(run.about) if isinstance(run, PackedRun) else (), run.folder, sep="\n")
+    if opened:
+        print(*about_run(opened, options.all), sep="\n")
         return 0
     seeds = options.seed or [exp.seed]
     bars = PROGRESS_VARIABLE not in os.environ  # run_all.sh has a display of its own

@@ -89,6 +89,7 @@ class Experiment:
     he_init: bool = False  # weights before a ReLU begin with He's variance (networks.he_init)
 
     seed: Annotated[int, between(0, 2**32 - 1)] = 1
+    warm_start: str = ""  # the weights that training begins with (training.warm_start); "": new ones
     batch_size: Count = 8  # sequences
     max_epochs: Count = 100
     max_steps: Count | None = None  # instead of max_epochs
@@ -237,14 +238,11 @@ class Experiment:
         return dataclasses.replace(changed, group_kernel=tuple(kernel.values()))
 
     def options(self, without: Container[str] = ()) -> dict[str, object]:
-        """Return the options that enter a digest: those that came later only if they are not at default.
-
-        So the digests of earlier runs stay.
-        """
+        """Return the options that enter a digest; those of _LATER only if set, so earlier digests stay."""
         named = {k: v for k, v in dataclasses.asdict(self).items() if k not in without}
         return {k: v for k, v in named.items() if k not in _LATER or v != _LATER[k]}
 
 
-_LATER = {"n_draws": 1, "lr_warmup": 0.0}
+_LATER = {"n_draws": 1, "lr_warmup": 0.0, "warm_start": ""}
 _LABELS = ("name", "shows", "scale")
 _LENGTHS = {"k_time": 0, "k_space": 1, "group_size": 1}  # the place of each in group_kernel

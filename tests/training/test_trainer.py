@@ -254,6 +254,7 @@ OTHER = {
     "eval_sequences": 3,
     "beta2": 0.9,
     "momentum": 0.5,
+    "warm_start": "other-0",
 }
 
 

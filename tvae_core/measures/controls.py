@@ -27,6 +27,7 @@ _OF_TRAINING = (
     *("name", "shows", "scale", "source", "wandb_on", "batch_size", "max_epochs", "max_steps", "optimizer"),
     *("lr", "momentum", "beta2", "lr_decay", "kl_floor", "kl_hold", "kl_ramp", "decode_every"),
     *("window_hold", "window_ramp", "precision", "eval_epochs", "lr_warmup", "n_draws"),
+    "warm_start",
 )
 
 

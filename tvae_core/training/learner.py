@@ -17,6 +17,7 @@ from tvae_core.training.runs import CHECKPOINT, Run
 from tvae_core.training.schedule import window_at
 from tvae_core.training.splits import Splits
 from tvae_core.training.store import DamagedFile, read_about, read_tensors, restore
+from tvae_core.training.warm_start import load_start
 
 TERMS = ("nll", "kl_z", "kl_u")
 LOG_STEPS = 50  # between two rows of the history
@@ -63,6 +64,8 @@ class Learner:
     def _restore(self) -> None:
         saved = self._furthest_checkpoint()
         if saved is None:
+            if self.exp.warm_start:
+                restore(self.model, *load_start(self.run))
             return
         tensors, progress = saved
         self.terms = tensors.pop("terms").to(self.device)

@@ -7,11 +7,13 @@ from pathlib import Path
 from tvae_core.measures.catalog import MEASURES, flat, heading
 from tvae_core.measures.evaluation import evaluate
 from tvae_core.training.latents import decode, encode, read_array, write_arrays
-from tvae_core.training.pack import SUFFIX, cost_lines, pack
+from tvae_core.training.pack import SUFFIX, PackedRun, cost_lines, pack
 from tvae_core.training.registry import register
 from tvae_core.training.runs import Run
+from tvae_core.training.summary import full_table, summary
 
 Lines = list[str]
+FROM = "a trained run: its folder, a pack's file or URL, or a name in notebooks/packs; with --name: the start"
 
 
 def _npz(text: str) -> Path:
@@ -36,6 +38,12 @@ def add_options(command: str, add: Callable[..., object]) -> None:
             "latents", type=Path, metavar="LATENTS", help="an .npz whose array t is decoded, from tvae encode"
         )
         add("--out", type=_npz, required=True, metavar="FILE", help="ends in .npz; its array is frames")
+
+
+def about_run(run: Run, everything: bool = False) -> Lines:
+    """Return the measures of a trained run, what its bits cost if it is a pack, and where it lies."""
+    cost = cost_lines(run.about) if isinstance(run, PackedRun) else []
+    return [full_table(run) if everything else summary(run), *cost, str(run.folder)]
 
 
 def run_pack(run: Run, options: argparse.Namespace) -> Lines:

@@ -24,7 +24,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     """Write tensors whole or not at all, with `about` (JSON values) and a digest of both in the header."""
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     words = json.dumps(about)
-    write_atomically(path, _in_order(save(kept, {"about": words, "digest": _digest(kept, words)})))
+    write_atomically(path, _in_order(save(kept, {"about": words, "digest": digest_of(kept, words)})))
 
 
 def read_about(path: Path) -> dict[str, object]:
@@ -42,7 +42,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
     """
     header = _header(path)
     tensors = load(path.read_bytes())  # a copy: a mapped file that someone cuts short ends the process
-    if header["digest"] != _digest(tensors, header["about"]):
+    if header["digest"] != digest_of(tensors, header["about"]):
         raise DamagedFile(f"{path} is damaged: its contents do not have the digest that it names")
     return tensors, json.loads(header["about"])
 
@@ -96,7 +96,8 @@ def _header(path: Path) -> dict[str, str]:
     return header
 
 
-def _digest(tensors: Mapping[str, Tensor], words: str) -> str:
+def digest_of(tensors: Mapping[str, Tensor], words: str) -> str:
+    """Return the SHA-256 of words and of tensors on the CPU, with their names, types and shapes."""
     digest = hashlib.sha256(words.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

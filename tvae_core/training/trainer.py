@@ -19,6 +19,7 @@ from tvae_core.training.provenance import peak_memory, software
 from tvae_core.training.runs import Run, plan
 from tvae_core.training.step import Step
 from tvae_core.training.store import is_json
+from tvae_core.training.warm_start import about_start
 
 CHECKPOINT_SECONDS = 60
 
@@ -176,7 +177,8 @@ def _measure(learner: Learner, trained: bool, progress: bool) -> None:
     write_json(run.folder / "history.json", learner.history)
     if trained or not is_json(run.folder / "provenance.json"):  # it tells of the training
         source = run.exp.load_images(run.data_folder).source
-        write_json(run.folder / "provenance.json", _provenance(run.device, source, learner.seconds))
+        made = _provenance(run.device, source, learner.seconds) | about_start(run)
+        write_json(run.folder / "provenance.json", made)
     run.save_per_sequence(**kept)
     learner.save(final=True)
     write_json(run.folder / "results.json", results)  # last: now the run is complete
