@@ -29,7 +29,7 @@ def summary(run: Run) -> str:
     ]
     n = rows["trained"]["n_sequences"]
     head = f"nats a frame, {n:,} sequences", ["trained", "untrained", "mean frame"], ""
-    lines = [f"{run.title}: {run}", *_columns([head, *cells])]
+    lines = [run.title, str(run), *_columns([head, *cells])]
     margins = run.results["trained"].get(_MARGIN) or {}
     if margins:
         values = ", ".join(f"{name} {_number(value, 1)}" for name, value in margins.items())
@@ -54,7 +54,7 @@ def full_table(run: Run) -> str:
         numbers = [_number(row.get(key), measure.decimals) for row in rows.values()]
         lines.append((words + f" ({measure.unit})" * bool(measure.unit), numbers, ""))
     data = f"– not defined; data: {run.provenance['data']}"
-    return "\n".join([f"{run.title}: {run}", *_columns(lines), data])
+    return "\n".join([run.title, str(run), *_columns(lines), data])
 
 
 def next_command(run: Run) -> str:
