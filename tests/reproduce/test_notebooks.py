@@ -5,6 +5,7 @@ import copy
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tokenize
@@ -13,6 +14,7 @@ from pathlib import Path
 import nbformat
 import nbformat.v4 as nb
 import pytest
+from jupyter_server.services.contents.filemanager import FileContentsManager
 
 from tvae_core.experiments import EXPERIMENTS, read_experiment
 from tvae_core.reproduce.notebooks import Notebook, notebooks, reproducible
@@ -329,14 +331,29 @@ def test_an_item_is_a_notebook_with_a_folder_for_figures(tmp_path):
     assert all(reason.startswith(f"{name}.ipynb") for name, reason in broken.items())
 
 
-def test_opening_a_notebook_does_not_change_it(tmp_path):
+def test_opening_and_saving_a_notebook_makes_nothing_stale(tmp_path):
     one = stored(tmp_path, "steps = 3")
     opened = nbformat.read(one.path, 4)
-    opened.cells[1].update(execution_count=7, outputs=[nb.new_output("stream", text="3")])
-    opened.metadata["kernelspec"] = {"name": "mine", "display_name": "Mine"}
+    opened.cells[0].metadata |= {"editable": True, "slideshow": {"slide_type": ""}, "tags": ["mine"]}
+    opened.cells[1].update(id="other", execution_count=7, outputs=[nb.new_output("stream", text="3")])
+    opened.cells[1].metadata |= {"execution": {"iopub.execute_input": "2026"}, "collapsed": True}
+    opened.cells[1].metadata["tags"].append("hide-input")
+    opened.metadata |= {"kernelspec": {"name": "mine", "display_name": "Mine"}, "widgets": {}}
     nbformat.write(opened, one.path)
     assert Notebook(one.path).digest == one.digest
+    opened.cells[1].metadata["tags"].remove("parameters")
+    nbformat.write(opened, one.path)
+    assert Notebook(one.path).digest != one.digest
     assert stored(tmp_path, "steps = 4").digest != one.digest
+
+
+@pytest.mark.parametrize("name", ["fig4", "table1"])
+def test_jupyter_saves_what_it_opened(name, tmp_path):
+    """Through the manager of files by which JupyterLab opens and saves."""
+    shutil.copy(NOTEBOOKS[name].path, tmp_path)
+    manager = FileContentsManager(root_dir=str(tmp_path))
+    manager.save(manager.get(f"{name}.ipynb"), f"{name}.ipynb")
+    assert Notebook(tmp_path / f"{name}.ipynb").digest == NOTEBOOKS[name].digest
 
 
 @pytest.mark.parametrize(

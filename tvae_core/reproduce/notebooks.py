@@ -55,8 +55,11 @@ class Notebook:
 
     @property
     def digest(self) -> str:
-        """Return a digest of its text and code; outputs, which opening it changes, don't count."""
-        said = [(cell["cell_type"], cell["source"], cell["tags"]) for cell in self.cells]
+        """Return a digest of its text and code, and of which cell has the parameters.
+
+        Outputs, ids and other metadata don't count: opening a notebook and saving it changes them.
+        """
+        said = [(c["cell_type"], c["source"], "parameters" in c["tags"]) for c in self.cells]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
     @property
