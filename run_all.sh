@@ -258,6 +258,6 @@ mkdir -p "$IPYTHONDIR" # IPython warns where it has to make the folder above its
 
 case "${1:-}" in
     test) run_tests "${2:-}" ;;
-    lab) exec "$python" -m jupyter lab --notebook-dir "$root/notebooks" "${@:2}" ;;
+    lab) exec "$python" -m jupyter lab --notebook-dir "$root/notebooks" --LabApp.default_url=/lab/tree/index.ipynb "${@:2}" ;;
     *) exec "$python" -m tvae_core.start tvae_core.reproduce.run_all "$@" ;;
 esac

@@ -143,8 +143,44 @@ def test_every_item_of_the_paper_has_a_notebook_in_its_order():
     assert len(set(items)) == len(items)
 
 
-def test_the_explorer_alone_makes_nothing():
-    assert set(NOTEBOOKS) - set(reproducible()[0]) == {"explore"} and not any(reproducible()[1:])
+OPENING = ["fig2", "fig4", "table1", "study"]  # for whoever has not read the paper, in this order
+WITHOUT_ITEM = {"explore", "index", "from_scratch"}
+
+
+def test_three_notebooks_make_nothing():
+    assert set(NOTEBOOKS) - set(reproducible()[0]) == WITHOUT_ITEM and not any(reproducible()[1:])
+
+
+def text_of(name) -> str:
+    return "\n".join(cell["source"] for cell in NOTEBOOKS[name].cells if cell["cell_type"] == "markdown")
+
+
+def test_the_contents_lead_to_every_notebook_the_four_to_begin_with_first():
+    text = text_of("index")
+    linked = re.findall(r"\[(\w+)\]\((\w+)\.ipynb\)", text)
+    assert [name for name, _ in linked][:4] == OPENING and all(name == file for name, file in linked)
+    assert sorted(name for name, _ in linked) == sorted(set(NOTEBOOKS) - {"index"})
+    rows = [line for line in text.splitlines() if line.startswith("| [")]
+    for name in set(NOTEBOOKS) - {*OPENING, *WITHOUT_ITEM}:
+        one = NOTEBOOKS[name]
+        assert f"| [{name}]({name}.ipynb) | {one.item} | {one.shows} |" in rows
+
+
+@pytest.mark.parametrize("name", [*OPENING, "from_scratch"])
+def test_an_opening_notebook_ends_with_an_exercise(name):
+    last = NOTEBOOKS[name].cells[-1]
+    assert "**Exercise.**" in last["source"] and "*What to expect:*" in last["source"]
+    assert name == "from_scratch" or "exercise" in last["tags"]  # the report leaves it out
+
+
+def test_from_scratch_needs_the_library_only_to_compare_with():
+    *own, compared = [
+        cell["source"] for cell in NOTEBOOKS["from_scratch"].cells if cell["cell_type"] == "code"
+    ]
+    assert not any("tvae_core" in code for code in own) and "tvae_core" in compared
+    assert sum(bool(line.strip()) for code in own for line in code.splitlines()) <= 100
+    printed = json.loads(NOTEBOOKS["from_scratch"].path.read_text())["cells"][-2]["outputs"][0]["text"]
+    assert len(printed) == 7 and all(line.strip().endswith("all equal: True") for line in printed)
 
 
 LAWS = [
@@ -157,11 +193,19 @@ LAWS = [
     figures_are_told_in_words,
     title_names_an_item,
 ]
+# from_scratch defines the method itself, and has no scale; index is text alone.
+EXCEPT = {"from_scratch": {no_code_lives_here, stored_scale_is_smoke}}
+EXCEPT["index"] = {parameters_are_typed_and_explained, stored_scale_is_smoke, experiments_exist}
+EXCEPT["index"] |= {numbers_are_stored_to_compare_with}
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_every_notebook(name, law):
+    if law in EXCEPT.get(name, ()):
+        with pytest.raises((AssertionError, ValueError)):  # an exception that is needed
+            law(json.loads(NOTEBOOKS[name].path.read_text()))
+        return
     law(json.loads(NOTEBOOKS[name].path.read_text()))
 
 

@@ -115,6 +115,7 @@ def pretend(notebook: Notebook, runs, parameters) -> None:
         nb.new_code_cell("print(7)", outputs=[nb.new_output("stream", name="stdout", text="seven < 8\n")]),
         nb.new_markdown_cell("## To end with"),
         nb.new_code_cell("say()", outputs=shown),
+        nb.new_markdown_cell("**Exercise.** Guess.", metadata={"tags": ["exercise"]}),
     ]
     figures = (status_room.FIGURES / "smoke").iterdir()
     record = {
@@ -177,6 +178,7 @@ def test_every_item_says_what_it_was_made_from(home):
         f"Nothing {SAID}" in fig9 and "nothing is trained" in fig9 and "0.5 minutes for the notebook" in fig9
     )
     assert "The lead of fig9." in fig9 and "seven < 8" in fig9 and "Said" in fig9
+    assert "Guess" not in fig9 and fig9.index("To end with") < fig9.index("Said") < fig9.index("seven < 8")
     assert "./run_all.sh --scale smoke --only t --seeds 1,2 --set 'steps=a b'" in table
     assert "tvae_a (seeds 1, 2)" in table and "a few digits" in table and "a CPU; commit abc" in table
     assert "0.5 minutes for the notebook, 3.0 for training 2 runs" in table

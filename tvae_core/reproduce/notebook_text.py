@@ -35,8 +35,9 @@ _markdown = mistune.create_markdown(renderer=_Renderer(escape=True), plugins=["t
 
 
 def read_article(path: Path, with_tables: bool = True) -> Article:
-    """Return the article of an executed notebook, with its tables or without."""
+    """Return the article of an executed notebook, with its tables or without, and without its exercise."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    cells = [cell for cell in cells if "exercise" not in cell["metadata"].get("tags", [])]
     drawn = next((i for i, cell in enumerate(cells) if _has_picture(cell)), len(cells))
     paragraphs = [i for i, cell in enumerate(cells) if cell["cell_type"] == "markdown" and i > drawn]
     last = paragraphs[-1] if paragraphs else len(cells)
