@@ -160,6 +160,13 @@ make_environment() { # makes the one chosen where it is missing; one that is the
     fi
 }
 
+# Python reads the link to the clone in the encoding of the locale, which may lack a letter of its path.
+PLAIN_LINK='
+import pathlib, sys
+for link in pathlib.Path(sys.argv[1]).glob("lib/python*/site-packages/tvae_core.pth"):
+    link.write_text(f"import sys; sys.path.append({ascii(sys.argv[2])})\n")
+'
+
 set_up() { # the stamp is written last, so an interrupted set-up is gone on with
     local stamp wanted refused waited=0
     choose_environment
@@ -183,22 +190,12 @@ set_up() { # the stamp is written last, so an interrupted set-up is gone on with
         echo "Setting up $prefix from requirements.lock (on Linux 3 GB, most of it CUDA's libraries) ..."
         rm -f "$stamp" "$prefix/setup.log"
         install --no-deps -r "$root/requirements.lock" # which names all that they need
-        install_package
+        install --no-deps --no-build-isolation -e "$root"
+        "$python" -S -c "$PLAIN_LINK" "$prefix" "$root"
         echo "$wanted" >"$stamp"
     fi
     rm -rf "$lock"
     trap - EXIT INT TERM
-}
-
-install_package() { # pip writes beside the source, so a clone that is only for reading is copied first
-    local copy="$prefix/tvae_source"
-    if usable "$root/tvae_core"; then
-        install --no-deps --no-build-isolation -e "$root"
-    else
-        mkdir -p "$copy"
-        cp -r "$root/tvae_core" "$root/pyproject.toml" "$root/LICENSE" "$copy"
-        install --no-deps --no-build-isolation "$copy"
-    fi
 }
 
 find_browser() { # Chromium for the browser tests; installed where this may be done

@@ -4,12 +4,15 @@ Its Python only notes what it is asked; what is set up for real these tests run 
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
+from flit_core import buildapi
 
 ROOT = Path(__file__).parents[2]
 NOTING = """#!/bin/sh
@@ -152,3 +155,24 @@ def test_a_wrong_option_is_refused_without_any_python(clone, arguments, code, wo
     ended, output = call(["./run_all.sh", *arguments], clone, PATH=str(tools))
     assert ended == code and words in output and output.count("\n") == 1
     assert not (clone / ".venv").exists()
+
+
+def test_the_package_is_found_wherever_its_clone_lies_and_whatever_the_locale(tmp_path, monkeypatch):
+    clone, prefix = tmp_path / "it's {a} clone ü", tmp_path / "venv"
+    shutil.copytree(ROOT / "tvae_core", clone / "tvae_core", ignore=shutil.ignore_patterns("[!_]*"))
+    for name in ("pyproject.toml", "LICENSE"):
+        shutil.copy(ROOT / name, clone)
+    before = sorted(clone.rglob("*"))
+    monkeypatch.chdir(clone)
+    wheel, packages = buildapi.build_editable(str(tmp_path)), prefix / "lib" / "python3.11" / "site-packages"
+    with zipfile.ZipFile(tmp_path / wheel) as archive:
+        archive.extractall(packages)
+    assert sorted(clone.rglob("*")) == before  # a clone may be for reading only
+    rewrite = re.search(r"PLAIN_LINK='(.*?)'", (ROOT / "run_all.sh").read_text(), re.DOTALL)[1]
+    subprocess.run([sys.executable, "-S", "-c", rewrite, str(prefix), str(clone)], check=True)
+    code = (
+        "import site, sys; site.addsitedir(sys.argv[1]); import tvae_core; print(ascii(tvae_core.__file__))"
+    )
+    command = [sys.executable, "-I", "-S", "-c", code, str(packages)]
+    found = subprocess.run(command, env={"LC_ALL": "C"}, text=True, **KEPT)
+    assert found.stdout.strip() == ascii(str(clone / "tvae_core" / "__init__.py"))
