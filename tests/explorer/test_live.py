@@ -101,7 +101,12 @@ def test_the_page_rolls_and_decodes_as_the_library_does(page, run):
     assert page.evaluate("sequence.heldOutCost") == pytest.approx(cost, rel=LOGITS)
     assert page.get_by_label("Roll δ").get_attribute("aria-valuetext") == "roll +1.25, frame 7"
     moved(page, 8)
-    assert page.locator(".truth .tag").first.inner_text() == ", never seen by t"
+    assert page.locator("#tag").inner_text() == ", unseen"
+    hidden = page.get_by_label("hide true frames")
+    hidden.check()
+    assert [page.locator(name).is_visible() for name in ("#true-frame", "#decoded-frame")] == [False, True]
+    hidden.uncheck()
+    assert page.locator("#true-frame").is_visible()
 
 
 @pytest.mark.browser
@@ -151,8 +156,9 @@ def test_a_drawn_digit_is_encoded(page, run):
     mass = digit / digit.sum()
     centre = [(mass.sum(axis) * torch.arange(28)).sum().item() for axis in (0, 1)]
     assert centre == pytest.approx([13.5, 13.5], abs=0.51)
+    moved(page, 0)
     page.get_by_role("button", name="Play").click()
-    wait(page, "state.shift > 0.5")
+    page.wait_for_function("() => state.shift > 0.5")
     page.get_by_role("button", name="Pause").click()
 
 
