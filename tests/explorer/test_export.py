@@ -1,6 +1,7 @@
 """What is taken along: every format, the same for the same run, or one sentence and no file."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 from tvae_core import cli
 from tvae_core.cli import main
 from tvae_core.experiments import EXPERIMENTS
-from tvae_core.explorer.export import FORMATS, Animation, export, page, save_page
+from tvae_core.explorer.export import FORMATS, Animation, capsule_maps, export, page, save_page
 from tvae_core.explorer.pictures import (
     animation_picture,
     frames_of_models,
@@ -63,10 +64,23 @@ def test_an_animation_keeps_the_colours_of_all_its_frames(rolls, tmp_path):
 
 def test_a_page_holds_all_it_shows(rolls, tmp_path):
     text = page([Animation("two & two", rolls)], "Rolls")
-    assert "two &amp; two" in text and text.count("data:image/png;base64,") == 4
+    assert "two &amp; two" in text and text.count("data:image/png;base64,") == 8
     assert "http" not in text.replace("http-equiv", "") and len(text) < 10e6
     save_page([Animation("two & two", rolls)], tmp_path, "fig", "Rolls")
     assert (tmp_path / "fig.html").read_text(encoding="utf-8") == text
+
+
+def test_the_maps_of_a_page_show_the_capsule_that_changes_most_and_its_rolls(rolls):
+    sequence = rolls[0].sequence
+    still = sequence.t.mean(0, keepdim=True).repeat(18, 1, 1)
+    still[:, 5] += torch.stack([torch.arange(18.0).roll(l) for l in range(18)])  # noqa: E741
+    moving = replace(sequence, t=still).roll()
+    capsule, true, rolled = capsule_maps(moving)
+    assert capsule == 5 and true.shape == rolled.shape == (1, 3, 18, 18)
+    anchor = sequence.exp.anchor
+    assert torch.equal(true[0, :, anchor], rolled[0, :, anchor])
+    assert not torch.equal(true, capsule_maps(rolls[0])[1])
+    assert capsule_maps(moving.with_capsules([2, 4]))[0] in (2, 4)
 
 
 def test_another_suffix_is_refused(rolls, tmp_path):

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import imageio.v3 as imageio
+import matplotlib
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 from torch import Tensor
@@ -29,7 +30,6 @@ from tvae_core.files import write_atomically
 from tvae_core.training.runs import Run
 from tvae_core.validation import check_choice
 
-SIDE = 104  # pixels of a frame on the page
 DELAY = 80  # milliseconds for each step of an animation
 MOST_SEQUENCES = 50  # in one file
 FORMATS = (".html", ".gif", ".png", ".mp4")
@@ -94,15 +94,29 @@ def save_own_digit(digit: UInt8[Tensor, "28 28"], path: Path) -> None:
 def page(animations: Sequence[Animation], title: str) -> str:
     """Return one HTML file that holds all its pictures: for each animation a slider and Play."""
     template = templates().get_template("player.html.jinja")
-    return template.render(animations=animations, title=title, side=SIDE, per_unit=STEPS)
+    return template.render(animations=animations, title=title, per_unit=STEPS)
 
 
 def templates() -> Environment:
     """Return the templates of the pages that need no kernel."""
     options = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
     environment = Environment(loader=PackageLoader("tvae_core.explorer", "."), autoescape=True, **options)
-    environment.filters["uri"] = _uri
+    environment.filters |= {"uri": _uri, "capsule_maps": capsule_maps}
     return environment
+
+
+def capsule_maps(roll: RollState) -> tuple[int, Float[Tensor, "1 3 S D"], Float[Tensor, "1 3 S D"]]:
+    """Return the rolling capsule that changes most, and two maps of it in the same colours, a frame a row.
+
+    The first is its t in each frame, the second t of frame l0 rolled to each frame.
+    """
+    sequence, chosen = roll.sequence, list(range(roll.t.shape[0]) if roll.capsules is None else roll.capsules)
+    capsule = chosen[sequence.t[:, chosen].std(0).mean(1).argmax().item()] if chosen else 0
+    t = sequence.t[:, capsule]
+    rolled = sequence.roll_capsules(sequence.shifts[::STEPS], roll.capsules)[:, capsule]
+    share = ((torch.stack([t, rolled]) - t.min()) / (t.max() - t.min()).clamp(min=1e-12)).clamp(0, 1)
+    colours = torch.from_numpy(matplotlib.colormaps["viridis"](share.numpy())[..., :3]).float()
+    return capsule, *colours.permute(0, 3, 1, 2).unsqueeze(1)
 
 
 def _uri(frames: Tensor) -> str:
