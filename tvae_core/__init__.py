@@ -17,10 +17,11 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 _MODULES = {
     "EXPERIMENTS": "experiments",
-    "SCALES": "config",
+    "SCALES": "scales",
     "TVAE": "model.tvae",
     "Experiment": "config",
     "Run": "training.runs",
+    "Sequences": "data.own",
     "capsule_correlation": "measures.metrics",
     "decode": "training.latents",
     "encode": "training.latents",
@@ -28,6 +29,7 @@ _MODULES = {
     "evaluate": "measures.evaluation",
     "fit": "training.trainer",
     "open_run": "training.registry",
+    "own_experiment": "experiments",
     "roll": "model.torus",
 }
 __all__ = list(_MODULES)

@@ -9,120 +9,27 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
-from tvae_core.config import SCALES, Experiment, default_scale
-from tvae_core.experiments import EXPERIMENTS, read_experiment
-from tvae_core.files import DATA, RUNS, write_json
-from tvae_core.training.hardware import choose_device, out_of_memory
+from tvae_core.arguments import build_parser, chosen_run, parse, read_exp
+from tvae_core.data.own_files import read_sequences
+from tvae_core.experiments import EXPERIMENTS
+from tvae_core.files import write_json
+from tvae_core.training.hardware import out_of_memory
 from tvae_core.training.learner import DivergedError
 from tvae_core.training.progress import PROGRESS_VARIABLE
 from tvae_core.training.registry import open_run
-from tvae_core.training.runs import Run, plan
-from tvae_core.training.share import FROM, SHARED, WORDS, about_run, add_options
+from tvae_core.training.runs import Run
+from tvae_core.training.share import SHARED, about_run
 from tvae_core.training.summary import full_table, next_command, summary
 from tvae_core.training.trainer import fit, fit_seeds
 from tvae_core.training.warm_start import start_from
-from tvae_core.validation import check_choice, parse_numbers, parse_setting
-
-
-def _seeds(text: str) -> list[int]:
-    try:
-        return parse_numbers(text, "seeds")
-    except ValueError as error:  # argparse would name this function instead
-        raise argparse.ArgumentTypeError(error) from error
-
-
-def _whole(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return number
-
-
-def build_parser(command: str = "") -> argparse.ArgumentParser:
-    """Return the parser of a command, "" for training: the options that all share, then its own."""
-    parser = argparse.ArgumentParser(f"tvae {command}".strip(), description=_WORDS[command], epilog=_EPILOG)
-    add = parser.add_argument
-    named = {"nargs": "?", "metavar": "NAME"} if command == "pack" else {}
-    words = "the experiment, e.g. 'tvae_Lpartial_mnist' or '… n_off_diag=2'"
-    usual = "tvae_Lpartial_mnist" if command == "bench" else None
-    add("name" if named else "--name", default=usual, help=words, **named)
-    if command != "bench":
-        add("--from", dest="source", help=FROM)
-    add("--scale", help="smoke, quick, long or paper (default: paper with a CUDA GPU, else quick)")
-    add("--device", default="auto", help="auto, cpu, cuda or mps")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="change any option")
-    add("--data", type=Path, default=DATA, metavar="DIR", help="where downloaded data lie")
-    if command == "bench":
-        add("--seeds", type=_whole, default=1, metavar="N", help="so many models trained at once")
-        add("--runs", type=_whole, default=3, metavar="N", help="measurements, of which the median counts")
-        add("--json", type=Path, metavar="FILE", help="write the numbers there too")
-        return parser
-    add("--runs", type=Path, default=RUNS, metavar="DIR", help="where runs are kept")
-    add("--seed", type=_seeds, default=[], metavar="N", help="default: the experiment's own")
-    if command == "export":
-        add("--out", type=Path, required=True, metavar="FILE", help="ends in .html, .gif, .png or .mp4")
-        add("--live", action="store_true", help="a page that holds the model: draw a digit and roll it")
-        add("--images", metavar="N", help="places in the test split, one a transformation (default: 0)")
-        add("--transformation", default="", metavar="NAME", help="this one alone, of all images")
-        add("--capsules", default="all", metavar="N", help="the capsules that roll, for example 0,3-5")
-        add("--roll", type=float, default=0.0, metavar="δ", help="the roll that a picture shows")
-        return parser
-    if command in SHARED:
-        add_options(command, add)
-        return parser
-    add("--all", action="store_true", help="print every measure")
-    add("--list", action="store_true", help="name the sixteen experiments")
-    add("--show-config", action="store_true", help="print the options and stop")
-    return parser
-
-
-_WORDS = {
-    "": "Train, resume or load one experiment; --seed 1,2,3 for several seeds",
-    "bench": "Time a training step, data included, beside the floor that the machine sets",
-    "export": "Write the rolls of a run, trained if need be, as a page, animation, film or picture",
-    **WORDS,
-}
-_EPILOG = "Other commands, each with --help: tvae bench, export, pack, evaluate, encode, decode"
-
-
-def read_exp(options: argparse.Namespace) -> Experiment:
-    """Return the experiment that the options name, at their scale and with their changes and first seed.
-
-    Raises ValueError for an unknown name, scale, key or device, and for a value that is not allowed.
-    """
-    scale = options.scale
-    if scale is None:
-        device = choose_device(options.device).type
-        scale = default_scale(device)
-        print(f"scale {scale}, since the device is {device} (--scale changes that)", file=sys.stderr)
-    exp = read_experiment(options.name, check_choice(scale, SCALES, "scale"))
-    exp = exp.with_options(**dict(map(parse_setting, options.set)))
-    seeds = getattr(options, "seed", [])
-    return exp.with_options(seed=seeds[0]) if seeds else exp
-
-
-def chosen_run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> Run:
-    """Return the run that `--from` opens or that the other options name, complete or not; parser: for usage.
-
-    Raises ValueError for a wrong name, or for more than one run, and what open_run raises.
-    """
-    if options.source:
-        if options.name or options.scale or options.set or options.seed:
-            raise ValueError("--from names a whole run, so it goes with no name, --scale, --set or --seed")
-        return open_run(options.source, options.data)
-    if not options.name:
-        parser.error("a name or --from is needed (tvae --list shows the names)")
-    if len(options.seed) > 1:
-        raise ValueError(f"--seed names {len(options.seed)} seeds, but one run is wanted")
-    return plan(read_exp(options), options.device, options.runs, options.data)
+from tvae_core.validation import check_choice, parse_numbers
 
 
 def run_experiment(arguments: Sequence[str]) -> int:
     """Train, resume or load one experiment, each seed of it, and print its measures."""
     parser = build_parser()
-    options = parser.parse_args(arguments)
+    options = parse(parser, arguments)
     if options.list:
         width = max(map(len, EXPERIMENTS))
         print("\n".join(f"{exp.name:{width}}  {exp.shows}" for exp in EXPERIMENTS.values()))
@@ -133,7 +40,8 @@ def run_experiment(arguments: Sequence[str]) -> int:
         kept = None if options.show_config else options.runs
         exp = start_from(exp, open_run(options.source, options.data), kept)
     if options.show_config:
-        print(json.dumps(dataclasses.asdict(exp), indent=1))
+        own = options.sequences and read_sequences(options.sequences, exp.closed).describe()
+        print(json.dumps(dataclasses.asdict(exp) | ({"own sequences": own} if own else {}), indent=1))
         return 0
     if opened:
         print(*about_run(opened, options.all), sep="\n")
@@ -150,7 +58,7 @@ def run_bench(arguments: Sequence[str]) -> int:
     """Time a training step, print the numbers, and write them if asked to."""
     from tvae_core.benchmark.step_time import bench, bench_lines  # pandas: not for every command
 
-    options = build_parser("bench").parse_args(arguments)
+    options = parse(build_parser("bench"), arguments)
     options.scale = options.scale or "quick"
     exp = read_exp(options)
     result = bench(exp, device_name=options.device, runs=options.runs, data=options.data, seeds=options.seeds)
@@ -165,7 +73,7 @@ def run_export(arguments: Sequence[str]) -> int:
     from tvae_core.explorer.export import animate, check_output, export  # widgets: not for every command
 
     parser = build_parser("export")
-    options = parser.parse_args(arguments)
+    options = parse(parser, arguments)
     check_output(options.out)
     if not math.isfinite(options.roll):
         raise ValueError(f"--roll is {options.roll}, but must be a finite number")
@@ -206,7 +114,7 @@ def export_live(run: Run, options: argparse.Namespace) -> int:
 def run_shared(command: str, arguments: Sequence[str]) -> int:
     """Run a command that needs a trained run and trains none (training.share)."""
     parser = build_parser(command)
-    options = parser.parse_args(arguments)
+    options = parse(parser, arguments)
     run = chosen_run(options, parser)
     if not run.complete:
         raise FileNotFoundError(f"{run} is not trained in {options.runs}; train it with tvae --name")

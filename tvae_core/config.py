@@ -1,10 +1,10 @@
-"""Every option of an experiment, with its meaning and its check, and what each scale changes of them."""
+"""Every option of an experiment, with its meaning and its check."""
 
 import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,39 +13,21 @@ from typing import Annotated
 import torch
 
 from tvae_core.data import dsprites, mnist
+from tvae_core.data.kinds import SplitSequences
+from tvae_core.data.own import OwnSet, Sequences
+from tvae_core.data.own_sequences import OwnSequences
 from tvae_core.data.sources import SOURCES, ImageSet
 from tvae_core.files import DATA
 from tvae_core.model.grouper import Grouper
 from tvae_core.model.losses import LIKELIHOODS
 from tvae_core.model.torus import BOUNDARIES, embed, offsets, window
 from tvae_core.model.tvae import TVAE
+from tvae_core.scales import SCALES
 from tvae_core.seeding import generator
 from tvae_core.validation import between, check_choice, check_options, one_of
 
-# What `quick` changes was found by measuring: notebooks/study.ipynb holds each part against its absence.
-_OPTIMIZER = {"optimizer": "adamw", "beta2": 0.99}
-_START = {"standardised": True, "u_mean_init": 0.7, "u_logvar_init": -2.0, "he_init": True}
-_SOON = {**_OPTIMIZER, **_START, "decode_every": 3, "n_draws": 4, "window_ramp": 0.4}
-# Few steps want a high rate; of many, a lower one with a longer fall makes more, and a warm-up costs rolls.
-_FEW_STEPS = {"lr": 2e-3, "lr_warmup": 0.05, "lr_decay": 0.2, "window_hold": 0.5}
-_MANY_STEPS = {"lr": 8e-4, "lr_decay": 0.5, "window_hold": 0.3}
-_SMOKE = {"source": "offline", "batch_size": 4, "eval_sequences": 24, "n_is_samples": 2}
-_LAPTOP = {"precision": "auto", "eval_sequences": 300, "batch_size": 32}
-SCALES: Mapping[str, Mapping[str, object]] = {
-    "smoke": {**_SOON, **_FEW_STEPS, **_SMOKE, "max_steps": 8},
-    "quick": {**_SOON, **_FEW_STEPS, **_LAPTOP, "max_steps": 1200},
-    "long": {**_SOON, **_MANY_STEPS, **_LAPTOP, "max_steps": 6000},
-    "paper": {},
-}
-
-
-def default_scale(device: str) -> str:
-    """Return the scale for a kind of device: `paper` on a CUDA GPU, else `quick`."""
-    return "paper" if device == "cuda" else "quick"
-
-
 _COLOURED = ("mnist", "mnist_dual", "mnist_perspective", "mnist_accelerating", "mnist_random")
-DATA_KINDS = (*_COLOURED, "mnist_grey", "dsprites")
+DATA_KINDS = (*_COLOURED, "mnist_grey", "dsprites", "own")
 
 # An annotation is also the check that a value passes.
 Topography = Annotated[str, one_of(("capsules", "lattice", "none"))]
@@ -70,6 +52,9 @@ class Experiment:
     test_data: Annotated[str, one_of(("", *DATA_KINDS))] = ""  # sequences measured on, where others
     source: Annotated[str, one_of(SOURCES)] = "auto"  # of the images: data.sources
     max_transform_len: Count = 30  # dSprites: x, y and orientation have the official indices [0:this:2]
+    sequences: str = ""  # own: the digest under which they are stored (data.own)
+    frame_shape: tuple[int, ...] = ()  # own: channels, height and width
+    closed: bool = True  # own: whether the first frame follows on the last one
 
     n_caps: Count = 18  # C
     cap_dim: Count = 18  # D
@@ -122,8 +107,10 @@ class Experiment:
             raise ValueError(f"name is {self.name!r}, but must be letters, digits and _ . + = - alone")
         if self.test_data and not {self.data, self.test_data} <= {*_COLOURED}:
             raise ValueError(f"test_data is {self.test_data!r}, which cannot be had of {self.data!r}")
-        frames = {"mnist_grey": 1, "dsprites": self.n_transforms}.get(self.data, mnist.N_FRAMES)
-        if self.n_transforms != frames:
+        if not self.closed and self.boundary == "circular":
+            raise ValueError("boundary is 'circular', but the sequences are not closed: set 'zero' or 'edge'")
+        frames = 1 if self.data == "mnist_grey" else mnist.N_FRAMES
+        if self.data not in ("dsprites", "own") and self.n_transforms != frames:
             raise ValueError(f"n_transforms is {self.n_transforms}, but {self.data} sequences have {frames}")
         if math.prod(self.capsule_shape) != self.cap_dim:
             raise ValueError(f"capsule {self.capsule} does not have cap_dim = {self.cap_dim} units")
@@ -155,12 +142,14 @@ class Experiment:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of a frame."""
-        return {"dsprites": (1, 64, 64), "mnist_grey": (1, 28, 28)}.get(self.data, (3, 28, 28))
+        known = {"dsprites": (1, 64, 64), "mnist_grey": (1, 28, 28), "own": self.frame_shape}
+        return known.get(self.data, (3, 28, 28))
 
     @property
-    def image_set(self) -> ImageSet:
+    def image_set(self) -> ImageSet | OwnSet:
         """The data set, with the way its images are found and read."""
-        return dsprites.DSPRITES if self.data == "dsprites" else mnist.MNIST
+        known = {"own": OwnSet(self.sequences), "dsprites": dsprites.DSPRITES}
+        return known.get(self.data, mnist.MNIST)
 
     @property
     def dataset(self) -> str:
@@ -171,13 +160,14 @@ class Experiment:
         """Return the source that `load_images` reads and its key (ImageSet.find); fetch nothing."""
         return self.image_set.find(self.source, folder)
 
-    def load_images(self, folder: Path = DATA) -> mnist.Digits | dsprites.Sprites:
+    def load_images(self, folder: Path = DATA) -> mnist.Digits | dsprites.Sprites | Sequences:
         """Return the images behind the sequences, with their `key` and `source`."""
-        return (dsprites if self.data == "dsprites" else mnist).load(self.source, folder)
+        reader = {"own": self.image_set, "dsprites": dsprites}.get(self.data, mnist)
+        return reader.load(self.source, folder)
 
     def build_sequences(
         self, split: str, seed: int, device: torch.device | str = "cpu", folder: Path = DATA
-    ) -> mnist.DigitSequences | dsprites.SpriteSequences:
+    ) -> SplitSequences:
         """Return the sequences of a split (train, validation, test), of `data` or, for test, `test_data`.
 
         >>> from tvae_core import EXPERIMENTS
@@ -187,6 +177,9 @@ class Experiment:
         (torch.Size([4, 18, 3, 28, 28]), torch.Size([4, 18, 3]), torch.Size([4]))
         """
         images = self.load_images(folder)
+        if self.data == "own":
+            images.check(self.n_transforms, self.frame_shape, self.closed)
+            return OwnSequences(images, split, device)
         if self.data == "dsprites":
             return dsprites.SpriteSequences(images, split, self.n_transforms, self.max_transform_len, device)
         kind = self.test_data if self.test_data and split == "test" else self.data
@@ -244,5 +237,6 @@ class Experiment:
 
 
 _LATER = {"n_draws": 1, "lr_warmup": 0.0, "warm_start": ""}
+_LATER |= {"sequences": "", "frame_shape": (), "closed": True}
 _LABELS = ("name", "shows", "scale")
 _LENGTHS = {"k_time": 0, "k_space": 1, "group_size": 1}  # the place of each in group_kernel

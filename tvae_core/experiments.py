@@ -7,9 +7,14 @@
 import dataclasses
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 
 from tvae_core.config import Experiment
+from tvae_core.data.own_files import read_sequences
+from tvae_core.data.sequences import held_out_frames
+from tvae_core.files import DATA
 from tvae_core.validation import check_choice, parse_setting
 
 _DSPRITES = {"data": "dsprites", "n_caps": 15, "cap_dim": 15, "n_transforms": 15}
@@ -68,6 +73,57 @@ _TITLES = {
 _ASIDE = ("name", "shows", "scale", "seed", "source", "wandb_on")
 
 
+def own_experiment(
+    source: object,
+    name: str = "own",
+    scale: str = "quick",
+    folder: Path | None = DATA,
+    closed: bool | None = None,
+    **options: object,
+) -> Experiment:
+    """Return the experiment that trains on your own sequences, which are stored in the folder of data.
+
+    source: what data.own_files.read_sequences takes. name: what the run is called. folder: None stores
+    nothing. closed: see data.own.Sequences. options: those of Experiment. Without them D = S, and the window
+    of t_l0 sees all frames but the last third, at most five. Raises ValueError for what is refused, OSError
+    for files.
+
+    >>> import numpy as np
+    >>> turning = np.random.default_rng(0).integers(0, 256, (20, 12, 3, 16, 16), np.uint8)
+    >>> exp = own_experiment(turning, "noise", "smoke", folder=None, n_caps=4, likelihood="gaussian")
+    >>> exp.image_shape, exp.n_transforms, exp.group_kernel, exp.held_out
+    ((3, 16, 16), 12, (8, 8), [8, 9, 10, 11])
+    """
+    sequences = read_sequences(source, closed)
+    if folder is not None:
+        sequences.save(folder)
+    about = {"name": name, "sequences": sequences.key, "frame_shape": sequences.frame_shape}
+    row = replace(OWN, **about, **_usual(sequences.x.shape[1], sequences.closed))
+    exp = row.at_scale(scale).with_options(**options)
+    sequences.check(exp.n_transforms, exp.frame_shape, exp.closed)
+    return exp
+
+
+OWN = Experiment("own", data="own")  # what a name that is not in the table stands for
+
+
+def _usual(frames: int, closed: bool) -> dict[str, object]:
+    """The options of own sequences that nobody set."""
+    window = frames - held_out_frames(frames)
+    boundary = "circular" if closed else "zero"
+    sizes = {"n_transforms": frames, "cap_dim": frames, "group_kernel": (window, window)}
+    return {"closed": closed, "boundary": boundary, **sizes}
+
+
+def row_of(exp: Experiment) -> Experiment:
+    """Return the row of which an experiment is a variant; for own sequences OWN."""
+    return _row(exp.name, exp.data == "own")
+
+
+def _row(name: str, own: bool) -> Experiment:
+    return replace(OWN, name=name) if own else EXPERIMENTS[check_choice(name, EXPERIMENTS, "experiment")]
+
+
 def read_experiment(text: str, scale: str) -> Experiment:
     """Return the experiment of a name at a scale, with the options changed that follow it as `key=value`.
 
@@ -79,8 +135,8 @@ def read_experiment(text: str, scale: str) -> Experiment:
     (2, 'tvae_Lpartial_mnist group_kernel=(5,5) n_off_diag=2')
     """
     name, *settings = re.split(r"\s+(?=\w+=)", text.strip())
-    row = EXPERIMENTS[check_choice(name, EXPERIMENTS, "experiment")].at_scale(scale)
     options = dict(map(parse_setting, settings))
+    row = _row(name, "sequences" in options).at_scale(scale)
     if times := re.fullmatch(r"(\d{0,6}\.?\d{1,6})x", str(options.get("max_steps"))):
         length = "max_steps" if row.max_steps else "max_epochs"
         options.pop("max_steps")
@@ -90,15 +146,24 @@ def read_experiment(text: str, scale: str) -> Experiment:
 
 def write_experiment(exp: Experiment) -> str:
     """Return the text that `read_experiment` reads as this experiment, whatever its seed."""
-    row = EXPERIMENTS[exp.name].at_scale(exp.scale)
+    row = row_of(exp).at_scale(exp.scale)
+    return " ".join([exp.name, *_changes(exp, row)])
+
+
+def _changes(exp: Experiment, row: Experiment) -> list[str]:
+    """The options, as `key=value`, in which an experiment differs from a row."""
     options = [f.name for f in dataclasses.fields(exp) if f.name not in _ASIDE]
     changed = [o for o in options if getattr(row, o) not in (getattr(exp, o), "auto")]  # a run resolves auto
     values = [str(getattr(exp, option)).replace(" ", "") for option in changed]
-    return " ".join([exp.name, *(f"{o}={v}" for o, v in zip(changed, values, strict=True))])
+    return [f"{option}={value}" for option, value in zip(changed, values, strict=True)]
 
 
 def title(exp: Experiment) -> str:
     """Return what people call the model: `TVAE, L = 13/36 S`, and the options that were changed after it."""
+    if exp.data == "own":
+        about = {"sequences": exp.sequences, "frame_shape": exp.frame_shape}
+        usual = replace(OWN, **about, **_usual(exp.n_transforms, exp.closed)).at_scale(exp.scale)
+        return ", ".join([exp.name, *_changes(exp, usual)])
     name, *options = write_experiment(exp).split(" ", 1)
     words = _TITLES.get(name) or _TITLES.get(name.rsplit("_", 1)[0], name)
     return ", ".join([words, *options])

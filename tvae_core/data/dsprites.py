@@ -165,7 +165,7 @@ class SpriteSequences:
     nor a divisor of them.
     """
 
-    factors = varying = FACTORS
+    factors = varying = cyclic = FACTORS
     image_shape = (1, IMAGE_SIZE, IMAGE_SIZE)
 
     def __init__(
@@ -201,6 +201,10 @@ class SpriteSequences:
     def device(self) -> torch.device:
         """The device on which the sequences are made."""
         return self.packed.device
+
+    def title(self, factor: str) -> str:
+        """Name the transformation of sequences that vary a factor."""
+        return factor
 
     def batch(self, index: Int[Tensor, " B"], generator: torch.Generator | None = None) -> Batch:
         """Return the sequences with these numbers; the varied factor and the start are drawn uniformly."""

@@ -193,6 +193,12 @@ class DigitSequences:
         """The factors that a sequence of this kind may be asked to vary."""
         return {"dual": FACTORS[:1], "perspective": FACTORS[:1], "grey": ()}.get(self.kind, FACTORS)
 
+    cyclic = varying  # the factors that walk through all their values and come round again
+
+    def title(self, factor: str) -> str:
+        """Name the transformation of sequences that vary a factor."""
+        return TOGETHER.get(self.kind, factor)
+
     def batch(self, index: Int[Tensor, " B"], generator: torch.Generator | None = None) -> Batch:
         """Return sequences of these digits; the varied factor and all starts are drawn from the generator."""
         n = max(1, len(self.varying))

@@ -1,4 +1,4 @@
-"""A batch of sequences, the same for all data."""
+"""A batch of sequences, the same for all data, and how many frames at its end are held out."""
 
 from typing import NamedTuple
 
@@ -19,3 +19,8 @@ class Batch(NamedTuple):
     factors: Int[Tensor, "B S F"]
     varied: Int[Tensor, " B"]
     labels: Int[Tensor, " B"]
+
+
+def held_out_frames(frames: int) -> int:
+    """Return how many frames at the end are held out where models are compared: five, or a third if fewer."""
+    return min(5, frames // 3)

@@ -1,6 +1,7 @@
 """Encode one sequence with a trained model once, then roll its capsules as often as needed."""
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from tvae_core.config import Experiment
-from tvae_core.data.mnist import TOGETHER, DigitSequences
+from tvae_core.data.mnist import DigitSequences
 from tvae_core.data.sequences import Batch
 from tvae_core.measures.metrics import capsule_correlation, capsule_correlation_at_chance, equivariance_error
 from tvae_core.measures.rolls import baselines, best_clamp, margins, roll_likelihoods
@@ -91,9 +92,11 @@ class EncodedSequence:
         """
         x, varied, t = self.batch.x, self.batch.varied, self.t.unsqueeze(0)
         values = roll_likelihoods(self.model, self.exp, x, t) | baselines(self.exp, x)
-        values |= {"e_eq": equivariance_error(t), "seen_mean": best_clamp(values["seen_mean"], varied)}
+        error = equivariance_error(t, closed=self.exp.closed)
+        values |= {"e_eq": error, "seen_mean": best_clamp(values["seen_mean"], varied)}
         rows = margins(values, varied, [str(f) for f in range(self.batch.factors.shape[2])])
-        r = capsule_correlation(self.t[self._starts], *self._factors)[int(varied)].item()
+        starts = self.t[self._starts]
+        r = capsule_correlation(starts, *self._factors)[int(varied)].item() if self.exp.closed else math.nan
         found = {key: value.item() for key, value in values.items()}
         found |= {key: row[str(int(varied))] for key, row in rows.items()}
         return found | {"capcorr_first": None if r != r else r}
@@ -202,7 +205,7 @@ def run_title(run: Run) -> str:
 
 def title_of(run: Run, factor: str) -> str:
     """Name the transformation of a sequence in words; a factor may bring another one along."""
-    return TOGETHER.get(getattr(run.data.test, "kind", ""), factor)
+    return run.data.test.title(factor)
 
 
 class OwnDigit(NamedTuple):
@@ -219,7 +222,7 @@ def encode_own_digit(run: Run, own: OwnDigit) -> EncodedSequence:
     """
     sequences = run.data.test
     if not isinstance(sequences, DigitSequences):
-        raise ValueError(f"{run.exp.name} sees sprites, not digits; choose a run on MNIST above")
+        raise ValueError(f"{run.exp.name} does not see digits; choose a run on MNIST above")
     varied = factors_of(run).index(check_choice(own.factor, factors_of(run), "transformation"))
     alone = copy.copy(sequences)
     alone.images, alone.labels = own.digit.unsqueeze(0), torch.zeros(1, dtype=torch.long)

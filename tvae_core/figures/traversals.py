@@ -7,7 +7,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tvae_core.config import Experiment
-from tvae_core.data.mnist import TOGETHER
 from tvae_core.model.tvae import TVAE
 from tvae_core.plotting.strips import Strip
 from tvae_core.seeding import generator
@@ -41,7 +40,7 @@ def example_sequences(
     for i, factor in enumerate(test.varying):
         for place, image in enumerate(images if every else [images[i % len(images)]]):
             x = test.sequence(torch.tensor([image % len(test)]), i, start_of(figure, i, place)).x[0]
-            found.append((TOGETHER.get(getattr(test, "kind", ""), factor), x))
+            found.append((test.title(factor), x))
     return found
 
 

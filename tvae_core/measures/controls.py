@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 from pathlib import Path
 
 import torch
@@ -12,11 +13,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from tvae_core.config import Experiment
-from tvae_core.experiments import EXPERIMENTS
+from tvae_core.data.kinds import SplitSequences
+from tvae_core.experiments import row_of
 from tvae_core.files import DATA, write_atomically
 from tvae_core.measures import metrics
 from tvae_core.measures.catalog import MEASURES
-from tvae_core.measures.evaluation import Row, Sequences, by_factor, evaluate_sequences, test_batches
+from tvae_core.measures.evaluation import Row, by_factor, evaluate_sequences, test_batches
+from tvae_core.model.losses import GAUSSIAN_SCALE
 from tvae_core.model.tvae import TVAE
 
 log = logging.getLogger("tvae_core")
@@ -60,7 +63,7 @@ def untrained_and_chance(
     With a folder the result is read from there, or written for the next call, under a name that is a hash of
     what determines it. A damaged file is measured anew.
     """
-    own = exp.with_options(seed=EXPERIMENTS[exp.name].seed) if exp.name in EXPERIMENTS else exp
+    own = exp.with_options(seed=row_of(exp).seed)
     if folder is None:
         return _measure(own, torch.device(device), data, progress)
     config = own.options(_OF_TRAINING)
@@ -92,24 +95,23 @@ def _measure(
     return {"untrained": row, "chance": chance(exp, sequences)}, values
 
 
-def chance(exp: Experiment, sequences: Sequences) -> Row:
+def chance(exp: Experiment, sequences: SplitSequences) -> Row:
     """Return the chance level of every measure, under the keys of `evaluate`.
 
     Every likelihood is that of the best decoder that ignores t, which paints the mean frame of all sequences
-    (in nats a frame; None for a Gaussian decoder). E_eq and CapCorr are those of random directions. None for
+    (in nats a frame). E_eq and CapCorr are those of random directions. None for
     measures without a chance level: the margins, whose zero it is, and the IoU.
     """
-    total, truth = 0.0, []
+    total, squares, truth = 0.0, 0.0, []
     for batch, _ in test_batches(exp, sequences):
-        total = total + batch.x.sum((0, 1))
+        total, squares = total + batch.x.sum((0, 1)), squares + batch.x.square().sum((0, 1))
         truth.append((batch.factors, batch.varied))
     factors, varied = (torch.cat(part) for part in zip(*truth, strict=True))
-    mean = total / (len(factors) * factors.shape[1])
-    nats = (torch.special.entr(mean) + torch.special.entr(1 - mean)).sum().item()
+    n = len(factors) * factors.shape[1]
+    nats = _nats_of_mean(total / n, squares / n, exp.likelihood)
     row: Row = dict.fromkeys(MEASURES) | {"n_sequences": len(factors)}
-    if exp.likelihood == "bernoulli":
-        row |= {key: nats for key in MEASURES if key == "nll" or key.startswith(("reconstruction", "roll_"))}
-        row |= dict.fromkeys(("elbo", "iwae_sequence", "iwae_per_frame"), -nats)
+    row |= {key: nats for key in MEASURES if key == "nll" or key.startswith(("reconstruction", "roll_"))}
+    row |= dict.fromkeys(("elbo", "iwae_sequence", "iwae_per_frame"), -nats)
     row |= {key: None for key in MEASURES if "margin" in key}
     if exp.n_transforms > 1:
         shape = exp.n_transforms, exp.n_caps, exp.cap_dim
@@ -117,5 +119,14 @@ def chance(exp: Experiment, sequences: Sequences) -> Row:
         row |= {"e_eq_share": 1.0, "e_eq_centred": metrics.equivariance_error_at_chance(*shape, centred=True)}
     for omega in ("first", "nearest"):
         r = metrics.capsule_correlation_at_chance(factors, varied, exp.cap_dim, omega)
-        row[f"capcorr_{omega}"] = by_factor(sequences.varying, r[: len(sequences.varying)])
+        found = by_factor(sequences.varying, r[: len(sequences.varying)])
+        row[f"capcorr_{omega}"] = {k: v if k in sequences.cyclic else None for k, v in found.items()}
     return row
+
+
+def _nats_of_mean(mean: Tensor, square: Tensor, likelihood: str) -> float:
+    """What frames with these means of x and x², for each pixel, cost if each is said to be the mean."""
+    if likelihood == "bernoulli":
+        return (torch.special.entr(mean) + torch.special.entr(1 - mean)).sum().item()
+    scaled = (square - mean.square()) / GAUSSIAN_SCALE**2 + math.log(2 * math.pi * GAUSSIAN_SCALE**2)
+    return 0.5 * scaled.sum().item()

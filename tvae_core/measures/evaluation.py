@@ -1,6 +1,7 @@
 """Every measure of one model on the test split: one row of a table."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -9,8 +10,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from tvae_core.config import Experiment
-from tvae_core.data.dsprites import SpriteSequences
-from tvae_core.data.mnist import DigitSequences
+from tvae_core.data.kinds import SplitSequences
 from tvae_core.data.sequences import Batch
 from tvae_core.files import DATA
 from tvae_core.measures import metrics, rolls
@@ -22,15 +22,14 @@ from tvae_core.seeding import generator
 BATCH = 25  # sequences; with 10 importance samples 4,500 frames of MNIST at once
 
 Row = dict[str, object]
-Sequences = DigitSequences | SpriteSequences
 
 
-def measured(exp: Experiment, sequences: Sequences) -> int:
+def measured(exp: Experiment, sequences: SplitSequences) -> int:
     """Return how many sequences of the test split are measured."""
     return min(len(sequences), exp.eval_sequences or len(sequences))
 
 
-def test_batches(exp: Experiment, sequences: Sequences) -> Iterator[tuple[Batch, torch.Generator]]:
+def test_batches(exp: Experiment, sequences: SplitSequences) -> Iterator[tuple[Batch, torch.Generator]]:
     """Yield the test split in batches, and a generator for each; on one device the same for every model."""
     device = sequences.device
     for chunk in torch.arange(measured(exp, sequences), device=device).split(BATCH):
@@ -89,9 +88,9 @@ def per_sequence(
     return values | {f"{name}{DRAWS}": value for name, value in drawn.items()}, t
 
 
-def equivariance(t: Float[Tensor, "n S C D"]) -> dict[str, Float[Tensor, " n"]]:
+def equivariance(t: Float[Tensor, "n S C D"], closed: bool = True) -> dict[str, Float[Tensor, " n"]]:
     """Return E_eq of n sequences, E_eq with the next sequence as partner, and E_eq centred."""
-    error, parts = metrics.equivariance_error, t.split(BATCH)
+    error, parts = partial(metrics.equivariance_error, closed=closed), t.split(BATCH)
     found = {
         "e_eq": [error(own) for own in parts],
         "e_eq_centred": [error(own, centred=True) for own in parts],
@@ -127,7 +126,7 @@ def evaluate(model: TVAE, exp: Experiment, data: Path = DATA, progress: bool = F
 
 
 def evaluate_sequences(
-    model: TVAE, exp: Experiment, sequences: Sequences, progress: bool = False
+    model: TVAE, exp: Experiment, sequences: SplitSequences, progress: bool = False
 ) -> tuple[Row, dict[str, Tensor]]:
     """Return the row of `evaluate` on some sequences, and the values by sequence behind it, each (n,).
 
@@ -147,10 +146,10 @@ def evaluate_sequences(
         values = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
         t, factors, varied = torch.cat(latents), *(torch.cat(part) for part in zip(*truth, strict=True))
         if exp.n_transforms > 1:
-            values |= equivariance(t)
+            values |= equivariance(t, exp.closed)
         if "seen_mean" in values:
             values["seen_mean"] = rolls.best_clamp(values["seen_mean"], varied)
-        observed, correlations = capsule_correlations(t, factors, varied, sequences.varying)
+        observed, correlations = capsule_correlations(t, factors, varied, sequences)
     means = {name: value.mean().item() for name, value in values.items()}
     if "e_eq_chance" in means:
         means["e_eq_share"] = means["e_eq"] / chance if (chance := means["e_eq_chance"]) else None
@@ -163,12 +162,20 @@ def capsule_correlations(
     t: Float[Tensor, "n S C D"],
     factors: Int[Tensor, "n S F"],
     varied: Int[Tensor, " n"],
-    names: tuple[str, ...],
+    sequences: SplitSequences,
 ) -> tuple[dict[str, Int[Tensor, " n"]], Row]:
-    """Return the integers behind CapCorr for each sequence, and CapCorr by factor, with either kind of Ω."""
+    """Return the integers behind CapCorr for each sequence, and CapCorr by factor, with either kind of Ω.
+
+    It is defined for factors that walk through all their values and come round again.
+    """
+    names = sequences.varying
+    other = torch.tensor([n not in sequences.cyclic for n in names] + [False] * factors.shape[2])[
+        : factors.shape[2]
+    ]
     observed, row = {"varied": varied}, {}
     for omega in ("first", "nearest"):
         found, observed["start"] = metrics.omega_rolls(t, factors, varied, omega)
+        found = found.masked_fill(other.to(t.device)[varied], -1)
         observed[f"observed_{omega}"] = found
         r = metrics.pearson_per_factor(found, observed["start"], varied, factors.shape[2])
         row[f"capcorr_{omega}"] = by_factor(names, r[: len(names)])

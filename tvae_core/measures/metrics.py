@@ -20,7 +20,10 @@ Omega = Literal["first", "nearest"]
 
 
 def equivariance_error(
-    t: Float[Tensor, "B S C D"], partner: Float[Tensor, "B S C D"] | None = None, centred: bool = False
+    t: Float[Tensor, "B S C D"],
+    partner: Float[Tensor, "B S C D"] | None = None,
+    centred: bool = False,
+    closed: bool = True,
 ) -> Float[Tensor, " B"]:
     """Return E_eq of each sequence, the distance of its latents from rolls of one another.
 
@@ -29,7 +32,8 @@ def equivariance_error(
 
     t: latents (B, S, C, D). partner: latents that take the place of t̂_{(l+δ) mod S}; those of other sequences
     give the chance level of a model, which depends on how alike all its latents are. centred: whether the
-    mean over a capsule's units is taken out before normalising.
+    mean over a capsule's units is taken out before normalising. closed: whether time wraps. If not, the sum
+    is over all pairs l < l + δ and not halved, which is the same number for closed sequences with S = D.
 
     >>> equivariance_error(torch.eye(6).view(1, 6, 1, 6))  # a peak that moves by one unit a frame
     tensor([0.])
@@ -42,8 +46,8 @@ def equivariance_error(
     still = roll_each(rolled, -lag[:s])
     distances = torch.cdist(still, roll_each(target[:, lag % s], -lag), p=1.0)  # (B·C, S, 2S-1)
     delta = lag - lag[:s].unsqueeze(1)
-    pairs = distances * ((delta > 0) & (delta < s))
-    return 0.5 * pairs.sum((1, 2)).unflatten(0, (t.shape[0], t.shape[2])).sum(1)
+    pairs = distances * ((delta > 0) & (delta < s) & (closed | (lag < s)))
+    return (0.5 if closed else 1.0) * pairs.sum((1, 2)).unflatten(0, (t.shape[0], t.shape[2])).sum(1)
 
 
 def _directions(t: Float[Tensor, "B S C D"], centred: bool) -> Float[Tensor, "BC S D"]:

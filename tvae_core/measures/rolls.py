@@ -7,12 +7,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tvae_core.config import Experiment
+from tvae_core.data.sequences import held_out_frames
 from tvae_core.measures.catalog import MARGINS, MEASURES
 from tvae_core.measures.metrics import iou
 from tvae_core.model.losses import negative_log_likelihood
 from tvae_core.model.tvae import TVAE
 
-HELD_OUT = 5  # frames at the end of a sequence
 # How near to 0 and 1 a pixel of the mean of seen frames may be.
 CLAMPS = (0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.1)
 
@@ -20,12 +20,11 @@ CLAMPS = (0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.1)
 def compared_frames(frames: int) -> tuple[int, list[int], list[int]]:
     """Return l0, the seen frames and the held-out frames on which all models of a table are measured.
 
-    The last HELD_OUT frames (a third of a short sequence) are held out, and l0 is the anchor of the window
+    The last five frames (a third of a short sequence) are held out, and l0 is the anchor of the window
     that sees all others: 6, 0-12 and 13-17 for MNIST's 18 frames, 4, 0-9 and 10-14 for dSprites' 15. A model
     with a wider window, such as L = S/2, has seen the held-out frames through t_l0 too.
     """
-    n = min(HELD_OUT, frames // 3)
-    seen = frames - n
+    seen = frames - held_out_frames(frames)
     return (seen - 1) // 2, list(range(seen)), list(range(seen, frames))
 
 
@@ -92,7 +91,7 @@ def best_clamp(costs: Float[Tensor, "n K"], varied: Int[Tensor, " n"]) -> Float[
 
     So this control has its best chance, although the choice knows the held-out frames.
     """
-    chosen = torch.empty_like(costs[:, 0])
+    chosen = costs.new_empty(len(costs))
     for factor in varied.unique():
         member = varied == factor
         chosen[member] = costs[member, costs[member].mean(0).argmin()]

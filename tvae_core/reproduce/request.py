@@ -7,11 +7,11 @@ from types import MappingProxyType
 
 import torch
 
-from tvae_core.config import default_scale
 from tvae_core.experiments import read_experiment
 from tvae_core.files import DATA
 from tvae_core.reproduce.notebooks import GIVEN, Notebook
 from tvae_core.reproduce.options import read_options
+from tvae_core.scales import default_scale
 from tvae_core.training.hardware import choose_device
 from tvae_core.validation import check_choice
 

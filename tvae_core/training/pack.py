@@ -10,9 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tvae_core.config import Experiment
+from tvae_core.data.kinds import SplitSequences
 from tvae_core.files import DATA
 from tvae_core.measures.catalog import heading
-from tvae_core.measures.evaluation import Sequences, test_batches
+from tvae_core.measures.evaluation import test_batches
 from tvae_core.measures.rolls import roll_likelihoods
 from tvae_core.model.tvae import TVAE
 from tvae_core.training.runs import CHECKPOINT, Run, experiment_of
@@ -83,7 +84,7 @@ def decode_weights(encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def costs(model: TVAE, exp: Experiment, sequences: Sequences, n: int) -> dict[str, Float[Tensor, " n"]]:
+def costs(model: TVAE, exp: Experiment, sequences: SplitSequences, n: int) -> dict[str, Float[Tensor, " n"]]:
     """Return the costs at E[z] and E[u²] of the first n test sequences, in nats/frame (roll_likelihoods).
 
     reconstruction, and for sequences roll_held_out.

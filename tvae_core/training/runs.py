@@ -227,7 +227,8 @@ def experiment_of(config: Mapping[str, object]) -> Experiment:
     """
     for option in config:
         check_choice(option, [field.name for field in dataclasses.fields(Experiment)], "option")
-    check_choice(config["name"], EXPERIMENTS, "experiment")
+    if config.get("data") != "own":
+        check_choice(config["name"], EXPERIMENTS, "experiment")
     return Experiment(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
 
 

@@ -7,10 +7,7 @@ from pathlib import Path
 import torch
 
 from tvae_core.config import Experiment
-from tvae_core.data.dsprites import SpriteSequences
-from tvae_core.data.mnist import DigitSequences
-
-Sequences = DigitSequences | SpriteSequences
+from tvae_core.data.kinds import SplitSequences
 
 
 @dataclass(frozen=True)
@@ -22,19 +19,19 @@ class Splits:
     device: torch.device
 
     @cached_property
-    def train(self) -> Sequences:
+    def train(self) -> SplitSequences:
         """The sequences trained on."""
         return self._build("train")
 
     @cached_property
-    def validation(self) -> Sequences:
+    def validation(self) -> SplitSequences:
         """The sequences looked at while training."""
         return self._build("validation")
 
     @cached_property
-    def test(self) -> Sequences:
+    def test(self) -> SplitSequences:
         """The sequences measured on."""
         return self._build("test")
 
-    def _build(self, split: str) -> Sequences:
+    def _build(self, split: str) -> SplitSequences:
         return self.exp.build_sequences(split, self.exp.seed, self.device, self.folder)

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Sequence
 
-from tvae_core.experiments import EXPERIMENTS
+from tvae_core.experiments import row_of
 from tvae_core.files import DATA, RUNS
 from tvae_core.measures.catalog import ARROWS, DRAWS, MEASURES, flat, heading
 from tvae_core.training.hardware import choose_device
@@ -84,7 +84,7 @@ def next_command(run: Run) -> str:
 def _train(run: Run, command: str = "", *, scale: str) -> list[str]:
     """The words that name this run, or the same experiment at another scale."""
     words = ["tvae", *[command] * bool(command), "--name", run.label, "--scale", scale]
-    if run.exp.seed != EXPERIMENTS[run.exp.name].seed:
+    if run.exp.seed != row_of(run.exp).seed:
         words += ["--seed", str(run.exp.seed)]
     words += ["--device", run.device.type] * (run.device != choose_device("auto"))
     places = (("--runs", run.folder.parent, RUNS), ("--data", run.data_folder, DATA))
@@ -102,7 +102,7 @@ def _words(key: str) -> str:
     return f"  {plain}" if key in _CONTROLS else plain + ARROWS[MEASURES[key].better]
 
 
-def _note(key: str, rows: dict[str, dict[str, float | None]]) -> str:
+def _note(key: str, rows: dict[str, dict[str, float | int | None]]) -> str:
     """Whether the trained model does worse than the mean frame; nothing for controls, which are no aim."""
     value, mean = rows["trained"][key], rows["chance"].get(key)
     better = MEASURES[key].better
