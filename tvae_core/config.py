@@ -20,6 +20,7 @@ from tvae_core.data.sources import SOURCES, ImageSet
 from tvae_core.files import DATA
 from tvae_core.model.grouper import Grouper
 from tvae_core.model.losses import LIKELIHOODS
+from tvae_core.model.networks import ENCODERS
 from tvae_core.model.torus import BOUNDARIES, embed, offsets, window
 from tvae_core.model.tvae import TVAE
 from tvae_core.scales import SCALES
@@ -68,6 +69,7 @@ class Experiment:
     mu_init: float = 30.0
     eps: Positive = 1e-6
     likelihood: Annotated[str, one_of(LIKELIHOODS)] = "bernoulli"
+    encoder: Annotated[str, one_of(ENCODERS)] = "perceptron"  # networks.ENCODERS
     u_mean_init: Moderate = 0.0  # added to the initial mean and log-variance of q(u|x)
     u_logvar_init: Moderate = 0.0
     standardised: bool = False  # the decoder takes out the initial mean and spread of t (networks.Decoder)
@@ -148,8 +150,7 @@ class Experiment:
     @property
     def image_set(self) -> ImageSet | OwnSet:
         """The data set, with the way its images are found and read."""
-        known = {"own": OwnSet(self.sequences), "dsprites": dsprites.DSPRITES}
-        return known.get(self.data, mnist.MNIST)
+        return {"own": OwnSet(self.sequences), "dsprites": dsprites.DSPRITES}.get(self.data, mnist.MNIST)
 
     @property
     def dataset(self) -> str:
@@ -203,7 +204,7 @@ class Experiment:
         seed = self.seed if seed is None else seed
         with torch.random.fork_rng(devices=[]):
             torch.random.set_rng_state(generator("cpu", seed, "weights").get_state())
-            start = self.u_mean_init, self.u_logvar_init, self.standardised, self.he_init
+            start = self.u_mean_init, self.u_logvar_init, self.standardised, self.he_init, self.encoder
             shape = self.image_shape, self.n_caps, self.cap_dim
             return TVAE(*shape, self.build_grouper(), self.likelihood, *start)
 
@@ -231,12 +232,14 @@ class Experiment:
         return dataclasses.replace(changed, group_kernel=tuple(kernel.values()))
 
     def options(self, without: Container[str] = ()) -> dict[str, object]:
-        """Return the options that enter a digest; those of _LATER only if set, so earlier digests stay."""
+_LATER = {"n_draws": 1, "lr_warmup": 0.0, "warm_start": "", "encoder": "perceptron"}
+_LATER |= {"sequences": "", "frame_shape": (), "closed": True}
         named = {k: v for k, v in dataclasses.asdict(self).items() if k not in without}
         return {k: v for k, v in named.items() if k not in _LATER or v != _LATER[k]}
 
 
-_LATER = {"n_draws": 1, "lr_warmup": 0.0, "warm_start": ""}
+_LATER = {"n_draws": 1, "lr_warmup": 0.0, "warm_start": "", "encoder": "perceptron"}
+_LATER |= {"sequences": "", "frame_shape": (), "closed": True}
 _LATER |= {"sequences": "", "frame_shape": (), "closed": True}
 _LABELS = ("name", "shows", "scale")
 _LENGTHS = {"k_time": 0, "k_space": 1, "group_size": 1}  # the place of each in group_kernel

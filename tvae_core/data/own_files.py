@@ -39,6 +39,11 @@ def read_sequences(source: object, closed: bool | None = None) -> Sequences:
     return Sequences(**dict(zip(("x", "factors", "labels"), parts, strict=False)), **end)
 
 
+def check_sequences(source: object, closed: bool | None = None) -> dict[str, object]:
+    """Return what was understood of sequences (Sequences.describe); errors as of read_sequences."""
+    return read_sequences(source, closed).describe()
+
+
 def _item(item: object) -> tuple[object, ...]:
     return tuple(item) if isinstance(item, tuple | list) else (item,)
 

@@ -1,6 +1,7 @@
-"""The encoders and the decoder of the paper: perceptrons of three layers, and how their weights begin."""
+"""The encoders and the decoder of the paper, a convolutional encoder beside them, and how weights begin."""
 
 import itertools
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -23,11 +24,13 @@ class GaussianEncoder(nn.Module):
     `mean` and `logvar` are added to the initial biases of the two: the posterior begins there.
     """
 
-    def __init__(self, pixels: int, capsules: int, units: int, mean: float = 0.0, logvar: float = 0.0):
+    def __init__(
+        self, image_shape: tuple[int, ...], capsules: int, units: int, mean: float = 0.0, logvar: float = 0.0
+    ):
         super().__init__()
         s = capsules * units
         self.capsules, self.units = capsules, units
-        self.layers = perceptron(pixels, 3 * s, 2 * s, 2 * s)
+        self.layers = perceptron(torch.Size(image_shape).numel(), 3 * s, 2 * s, 2 * s)
         with torch.no_grad():
             self.layers[-1].bias += torch.tensor([mean, logvar]).repeat_interleave(s)
 
@@ -35,6 +38,42 @@ class GaussianEncoder(nn.Module):
         """Return the posterior of each frame by itself."""
         h = at_least_float32(self.layers(x.flatten(2).to(self.layers[0].weight.dtype)))
         return Gaussian(*h.unflatten(-1, (2, self.capsules, self.units)).unbind(2))
+
+
+class ConvolutionalEncoder(nn.Module):
+    """q(z|x) of each frame by three convolutions of stride 2 and a linear layer.
+
+    It is not in the paper: an example of another encoder. One of your own has these arguments, which are
+    those of GaussianEncoder, and this result, and gets a line in ENCODERS.
+    """
+
+    def __init__(
+        self, image_shape: tuple[int, ...], capsules: int, units: int, mean: float = 0.0, logvar: float = 0.0
+    ):
+        super().__init__()
+        channels, *size = image_shape
+        layers: list[nn.Module] = []
+        for width in (32, 64, 64):
+            layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.ReLU()]
+            channels, size = width, [(side + 1) // 2 for side in size]
+        self.layers = nn.Sequential(*layers)
+        self.last = nn.Linear(channels * size[0] * size[1], 2 * capsules * units)
+        self.shape = 2, capsules, units
+        with torch.no_grad():
+            self.last.bias += torch.tensor([mean, logvar]).repeat_interleave(capsules * units)
+
+    def forward(self, x: Images) -> Gaussian:
+        """Return the posterior of each frame by itself."""
+        b, s = x.shape[:2]
+        h = self.layers(x.flatten(0, 1).to(self.last.weight.dtype)).flatten(1)
+        return Gaussian(*at_least_float32(self.last(h)).view(b, s, *self.shape).unbind(2))
+
+
+# By the option `encoder` of an experiment.
+ENCODERS: dict[str, Callable[..., nn.Module]] = {
+    "perceptron": GaussianEncoder,
+    "convolutional": ConvolutionalEncoder,
+}
 
 
 class Decoder(nn.Module):
@@ -70,14 +109,14 @@ class Decoder(nn.Module):
 
 
 def he_init(network: nn.Module) -> None:
-    """Draw anew the weights of every linear layer before a ReLU: uniform, of variance 2 / inputs.
+    """Draw anew the weights of every layer before a ReLU: uniform, of variance 2 / inputs.
 
     PyTorch's default has a sixth of it, so the outputs of a new network dwindle from layer to layer (He et
     al. 2015, equation 10). The paper has the defaults; scales other than `paper` have this.
     """
     leaves = [module for module in network.modules() if not any(module.children())]
     for layer, after in itertools.pairwise(leaves):
-        if isinstance(layer, nn.Linear) and isinstance(after, nn.ReLU):
+        if isinstance(layer, nn.Linear | nn.Conv2d) and isinstance(after, nn.ReLU):
             nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
 
 

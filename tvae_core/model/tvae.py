@@ -18,7 +18,7 @@ from tvae_core.model.losses import (
     SomeLatents,
     negative_log_likelihood,
 )
-from tvae_core.model.networks import Decoder, GaussianEncoder, conv_transpose_init, he_init
+from tvae_core.model.networks import ENCODERS, Decoder, conv_transpose_init, he_init
 from tvae_core.model.torus import roll_each
 from tvae_core.seeding import generator, normal_like
 from tvae_core.validation import check_choice
@@ -79,19 +79,21 @@ class TVAE(nn.Module):
         u_logvar_init: float = 0.0,
         standardised: bool = False,
         he: bool = False,
+        encoder: str = "perceptron",
     ):
-        """image_shape: (channels, height, width). Raises ValueError for an unknown likelihood.
+        """image_shape: (channels, height, width). Raises ValueError for an unknown likelihood or encoder.
 
         u_mean_init, u_logvar_init: where q(u|x) begins. standardised: the decoder takes out the mean and
         spread that t has there (networks.Decoder). he: networks.he_init, not conv_transpose_init.
+        encoder: one of networks.ENCODERS.
         """
         super().__init__()
         self.image_shape, self.capsules, self.units = tuple(image_shape), capsules, units
         self.likelihood = check_choice(likelihood, LIKELIHOODS, "likelihood")
-        pixels = torch.Size(image_shape).numel()
+        build = ENCODERS[check_choice(encoder, ENCODERS, "encoder")]
         start = u_mean_init, u_logvar_init
-        self.encoder_z = GaussianEncoder(pixels, capsules, units)
-        self.encoder_u = GaussianEncoder(pixels, capsules, units, *start) if grouper else None
+        self.encoder_z = build(self.image_shape, capsules, units)
+        self.encoder_u = build(self.image_shape, capsules, units, *start) if grouper else None
         self.grouper = grouper
         moments = self._moments_at_start(*start) if standardised and grouper else (0.0, 1.0)
         self.decoder = Decoder(capsules, units, self.image_shape, *moments)
