@@ -111,7 +111,7 @@ def title_names_an_item(notebook):
 def experiments_exist(notebook):
     words = [node.value for node in in_code(notebook, ast.Constant) if isinstance(node.value, str)]
     named = {word for word in words if EXPERIMENT.match(word)}
-    assert named
+    assert named or any("own_experiment(" in source(cell) for cell in code_cells(notebook))
     for word in named:  # the sixteen, or variants of them
         read_experiment(word, "smoke")
 

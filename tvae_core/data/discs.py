@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from tvae_core.data.own import Sequences
 
-PHOTOGRAPHS = {"china": ("train", "validation"), "flower": ("test",)}  # of scikit-learn, and their splits
+PHOTOGRAPHS = {"flower": ("train", "validation"), "china": ("test",)}  # of scikit-learn, and their splits
 REDUCED = 4  # pixels of a photograph, along each side, for one of a frame
 VALIDATION = 10  # one in so many discs of the photograph that is trained on
 CONTRAST = 30.0  # of 255: the least standard deviation of a disc; sky and shadow look the same however turned
