@@ -127,7 +127,7 @@ def test_weights_and_biases_is_asked_for_before_training(capsys, tmp_path, monke
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "--name or --from is needed"),
+        ([], "a name, --from or --sequences is needed"),
         (["--nmae", "x"], "--nmae"),
         (["--name", "x", "--seed", "1,two"], "seeds '1,two' is not a list of whole numbers such as 0, 3-5"),
     ],

@@ -121,7 +121,7 @@ def chosen_run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> 
             raise ValueError("--from names a whole run, so it goes with no name, --scale, --set or --seed")
         return open_run(options.source, options.data)
     if not options.name:
-        parser.error("a name or --from is needed (tvae --list shows the names)")
+        parser.error("a name, --from or --sequences is needed (tvae --list shows the names)")
     if len(options.seed) > 1:
         raise ValueError(f"--seed names {len(options.seed)} seeds, but one run is wanted")
     return plan(read_exp(options), options.device, options.runs, options.data)

@@ -232,14 +232,12 @@ class Experiment:
         return dataclasses.replace(changed, group_kernel=tuple(kernel.values()))
 
     def options(self, without: Container[str] = ()) -> dict[str, object]:
-_LATER = {"n_draws": 1, "lr_warmup": 0.0, "warm_start": "", "encoder": "perceptron"}
-_LATER |= {"sequences": "", "frame_shape": (), "closed": True}
+        """Return the options that enter a digest; those of _LATER only if set, so earlier digests stay."""
         named = {k: v for k, v in dataclasses.asdict(self).items() if k not in without}
         return {k: v for k, v in named.items() if k not in _LATER or v != _LATER[k]}
 
 
 _LATER = {"n_draws": 1, "lr_warmup": 0.0, "warm_start": "", "encoder": "perceptron"}
-_LATER |= {"sequences": "", "frame_shape": (), "closed": True}
 _LATER |= {"sequences": "", "frame_shape": (), "closed": True}
 _LABELS = ("name", "shows", "scale")
 _LENGTHS = {"k_time": 0, "k_space": 1, "group_size": 1}  # the place of each in group_kernel
