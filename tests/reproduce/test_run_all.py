@@ -6,12 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import nbformat
 import nbformat.v4 as nb
 import pytest
+from filelock import FileLock
 
 from tvae_core.config import SCALES
 from tvae_core.reproduce import options
@@ -227,6 +229,26 @@ def test_a_wrong_reference_is_refused_before_anything_is_made(available, tmp_pat
     assert error.count("\n") == 1 and "mean 'e_eq'?" in error
     assert f"{tmp_path.name}/reference.csv, line 1: measure 'e_ep'" in error
     assert not (tmp_path / "home").exists()
+
+
+def test_a_second_call_waits_and_says_so(available, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(reproduce, "reproducible", lambda: (available, {}, {}))
+    monkeypatch.setattr(reproduce, "HOME", tmp_path)
+    monkeypatch.setattr(reproduce, "reproduce", lambda *_: int(at_work.is_set()))
+    at_work = threading.Event()
+
+    def first_call():
+        with FileLock(tmp_path / ".run_all.lock"):
+            at_work.set()
+            time.sleep(0.3)
+            at_work.clear()
+
+    threading.Thread(target=first_call).start()
+    at_work.wait()
+    assert reproduce.main(["--scale", "smoke"]) == 0
+    assert f"Another call is at work in {tmp_path}: waiting for it" in capsys.readouterr().out
+    assert reproduce.main(["--scale", "smoke"]) == 0
+    assert "waiting" not in capsys.readouterr().out
 
 
 def test_nothing_outlives_a_killed_run_all(tmp_path):

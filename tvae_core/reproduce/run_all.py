@@ -195,7 +195,13 @@ def answer(arguments: Sequence[str]) -> int:
     reference = read_reference(comparable(available.values(), request.scale), COMPARABLE)
     print(f"Scale {request.scale}, device {choose_device(request.device)}, results in {HOME}", flush=True)
     HOME.mkdir(parents=True, exist_ok=True)
-    with FileLock(HOME / ".run_all.lock", timeout=0):
+    lock = FileLock(HOME / ".run_all.lock")
+    try:
+        held = lock.acquire(timeout=0)
+    except Timeout:
+        print(f"Another call is at work in {HOME}: waiting for it (Ctrl-C ends this one alone)", flush=True)
+        held = lock.acquire()
+    with held:
         return reproduce(request, available, reference)
 
 
@@ -207,8 +213,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end_as_by_ctrl_c()
     try:
         return answer(sys.argv[1:] if arguments is None else arguments)
-    except Timeout:
-        print(f"run_all.sh: another call is at work in {HOME}", file=sys.stderr)
     except ValueError as error:
         print(f"run_all.sh: {error}", file=sys.stderr)
     except BrokenPipeError:  # whoever read the output has closed it
