@@ -21,8 +21,7 @@ from playwright.sync_api import Page, expect
 
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.explorer.export import animate, export
-from tvae_core.explorer.pictures import roll_frames
-from tvae_core.explorer.pixels import frame_grid, side_by_side
+from tvae_core.explorer.pixels import frame_grid
 from tvae_core.explorer.scene import STEPS, RollState, open_sequence
 from tvae_core.files import write_json
 from tvae_core.reproduce.notebooks import NOTEBOOKS
@@ -118,9 +117,9 @@ def picture(page: Page, selector: str) -> np.ndarray:
         return np.asarray(image.convert("RGB")).astype(int)
 
 
-def frames_of(roll: RollState) -> np.ndarray:
-    """The large frames of the panel Roll, without the timeline."""
-    return np.asarray(side_by_side(roll_frames(roll)))
+def frame_of(roll: RollState) -> np.ndarray:
+    """The decoded frame of the tab Roll."""
+    return np.asarray(frame_grid(roll.decoded.unsqueeze(0), 1))
 
 
 def same(shown: np.ndarray, truth: np.ndarray) -> bool:
@@ -149,82 +148,91 @@ def test_the_explorer_in_jupyterlab(browser, lab, run):
     page.wait_for_function(ALL_DONE)
     truth = open_sequence(run)
 
-    roll = page.locator(".widget-slider", has_text="Roll δ")
-    handle = roll.locator(".noUi-handle")
-    handle.scroll_into_view_if_needed()
-    wait_for_roll(page, frames_of(truth))
+    slider = page.locator(".widget-slider", has_text="Roll δ")
+    handle = slider.locator(".noUi-handle")
+    wait_for_roll(page, frame_of(truth.at(3.0)))
     shoot(page, "roll")
     handle.focus()
+    page.keyboard.press("Home")
     for _ in range(5):
         page.keyboard.press("ArrowRight")
-    expect(roll.locator(".widget-readout")).to_have_text("+1.25")
-    wait_for_roll(page, frames_of(truth.at(1.25)))
-    assert not same(frames_of(truth), frames_of(truth.at(1.25)))
+    expect(slider.locator(".widget-readout")).to_have_text("−4.75")
+    wait_for_roll(page, frame_of(truth.at(-4.75)))
+    assert not same(frame_of(truth.at(-4.75)), frame_of(truth.at(3.0)))
 
-    capsules = page.get_by_label("Capsules")
-    capsules.fill("0, 3-99")
-    capsules.press("Enter")
-    expect(page.locator("b[role=alert]")).to_have_text(
-        "capsules '0, 3-99' names 99, but there are 18, from 0 to 17"
-    )
-    capsules.fill("0, 3-5")
-    capsules.press("Enter")
-    wait_for_roll(page, frames_of(truth.with_capsules([0, 3, 4, 5]).at(1.25)))
-    expect(page.locator("b[role=alert]")).to_have_count(0)
+    ring = page.locator("canvas.tvae-ring").bounding_box()
+    x, y, radius = ring["x"] + ring["width"] / 2, ring["y"] + ring["height"] / 2, ring["width"] / 3
+    page.mouse.move(x, y - radius)
+    page.mouse.down()
+    page.mouse.move(x + radius, y, steps=9)  # a quarter turn is a roll by 4.5 units
+    page.mouse.up()
+    expect(slider.locator(".widget-readout")).to_have_text("−0.25")
+    wait_for_roll(page, frame_of(truth.at(-0.25)))
 
+    handle.focus()
+    page.keyboard.press("End")
+    expect(page.get_by_text("hidden: predict it")).to_be_visible()
+    page.get_by_role("button", name="Show held-out frames").press("Space")
+    expect(page.get_by_text("hidden: predict it")).to_have_count(0)
+
+    open_tab(page, "One capsule")
+    grid = picture(page, ".tvae-capsules img")
+    page.get_by_role("button", name="3", exact=True).press("Space")
+    expect(page.get_by_text("The other tabs roll capsules 3;")).to_be_visible()
+    page.get_by_role("button", name="Show what changes").click()
+    wait_until(page, lambda: not same(grid, picture(page, ".tvae-capsules img")), "the capsules stay")
+    page.get_by_role("button", name="Roll all capsules").click()
+    shoot(page, "capsules")
+
+    open_tab(page, "Latents")
     latents = picture(page, "img.tvae-latents")
-    value = page.locator(".widget-slider", has_text="its t").locator(".noUi-handle")
-    value.scroll_into_view_if_needed()
+    value = page.locator(".widget-slider", has_text="value of t").locator(".noUi-handle")
     value.focus()
     page.keyboard.press("End")
-    end = time.monotonic() + WAIT / 1000
-    while same(latents, picture(page, "img.tvae-latents")) and time.monotonic() < end:
-        page.wait_for_timeout(100)
-    assert not same(latents, picture(page, "img.tvae-latents"))
+    wait_until(page, lambda: not same(latents, picture(page, "img.tvae-latents")), "the unit does nothing")
+    page.locator("canvas.tvae-units").hover(position={"x": 60, "y": 90})
+    expect(page.get_by_text(re.compile("^Capsule [1-9][0-9]*, unit [1-9]"))).to_be_visible()
     shoot(page, "latents")
 
-    units = page.locator(".tvae-units")
-    units.scroll_into_view_if_needed()
-    picked = picture(page, "img.tvae-maps")
-    units.hover(position={"x": 60, "y": 90})  # W of the unit under the pointer, as long as it is there
-    wait_until(
-        page, lambda: not same(picked, picture(page, "img.tvae-maps")), "W does not follow the pointer"
-    )
-    page.mouse.move(5, 5)
-    wait_until(page, lambda: same(picked, picture(page, "img.tvae-maps")), "W does not come back")
-
-    page.locator("table.tvae-measures").scroll_into_view_if_needed()
+    open_tab(page, "Compare")
+    expect(page.locator("table.tvae-measures")).to_be_visible()
     shoot(page, "compare")
 
+    open_tab(page, "Your own digit")
+    page.wait_for_timeout(500)  # the canvas is wiped when it is ready
     draw_a_seven(page)
     page.get_by_role("button", name="Roll it").click()
-    expect(page.get_by_text("Every panel above shows it now.")).to_be_visible()
+    expect(page.get_by_title("Your own digit")).to_be_visible()
+    expect(page.get_by_text("Your own digit. nats")).to_be_visible()
     shoot(page, "digit")
 
-    play = page.locator(".widget-play button").first
-    play.scroll_into_view_if_needed()
     before = picture(page, "img.tvae-roll")
-    assert not same(before, frames_of(truth))  # the digit that was drawn
+    play = page.locator(".widget-play button").first
     play.focus()
     page.keyboard.press("Enter")
-    end = time.monotonic() + WAIT / 1000
-    while same(before, picture(page, "img.tvae-roll")):
-        assert time.monotonic() < end, "Play does not move the picture"
-        page.wait_for_timeout(100)
+    wait_until(
+        page, lambda: not same(before, picture(page, "img.tvae-roll")), "Play does not move the picture"
+    )
     page.keyboard.press("Enter")
 
+    open_tab(page, "Your own digit")
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Upload image").click()
     chooser.value.set_files({"name": "<7>.png", "mimeType": "image/png", "buffer": b"<svg></svg>"})
     expect(page.locator("b[role=alert]")).to_have_text(re.compile("^<7>.png is not a picture .* SVG as PNG"))
 
-    save = page.get_by_role("button", name="Save", exact=True)
-    save.scroll_into_view_if_needed()
-    save.click()
-    expect(page.get_by_text(re.compile("Saved: .*roll.png"))).to_be_visible()
+    open_tab(page, "Save")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("link", name="Download roll.png")).to_be_visible()
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("button", name="Replace it")).to_be_visible()
     shoot(page, "save")
     assert said == []
     page.close()
+
+
+def open_tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
 
 
 def wait_until(page: Page, thing: Callable[[], bool], otherwise: str) -> None:

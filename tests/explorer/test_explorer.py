@@ -10,16 +10,22 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from tvae_core.explorer.app import TABS, Explorer
+from tvae_core.explorer.curves import costs, differences
 from tvae_core.explorer.export import animate_own_digit
-from tvae_core.explorer.panel_compare import ComparePanel, through_run
+from tvae_core.explorer.opening import describe_run, open_explorer, rank_runs
+from tvae_core.explorer.panel_capsules import CapsulesPanel
+from tvae_core.explorer.panel_compare import ComparePanel, Untrained, through_run
+from tvae_core.explorer.panel_controls import ControlsPanel
 from tvae_core.explorer.panel_digit import DigitPanel, as_digit, draw_strokes
-from tvae_core.explorer.panel_latents import UNIT, LatentsPanel
-from tvae_core.explorer.panel_roll import ChoosePanel, RollPanel
+from tvae_core.explorer.panel_latents import LatentsPanel
+from tvae_core.explorer.panel_roll import RollPanel
 from tvae_core.explorer.panel_save import SavePanel, snippet
-from tvae_core.explorer.pictures import frames_of_models, roll_frames, roll_picture, timeline_of
-from tvae_core.explorer.pixels import LINE, png, side_by_side
+from tvae_core.explorer.pictures import roll_picture
+from tvae_core.explorer.pixels import frame_grid, png
 from tvae_core.explorer.scene import OwnDigit, RollState, encode_own_digit, open_sequence
-from tvae_core.explorer.state import Debounce, ExplorerState, describe_run, latency, open_explorer, rank_runs
+from tvae_core.explorer.state import ExplorerState, Throttle, latency
+from tvae_core.explorer.svg import LEFT, MAP, RING_SIDE, TOP
 from tvae_core.training import registry
 from tvae_core.training.pack import pack
 from tvae_core.training.registry import open_run, register
@@ -33,142 +39,206 @@ def parts(widget, kind):
     return ([widget] if type(widget).__name__ == kind else []) + inner
 
 
-def shown(panel):
-    """The pictures of a FrameDisplay: frames, timeline, playhead."""
-    return [picture.value for picture in parts(panel, "Image")]
+def picture(frame):
+    return png(frame_grid(frame.unsqueeze(0), 1))
 
 
-def images(frames, rolls):
-    timeline = timeline_of(rolls)
-    return [png(side_by_side(frames)), png(timeline.still), png(timeline.playhead(rolls[0].position))]
+def event(canvas, name, x, y):
+    canvas._handle_frontend_event(canvas, {"event": name, "x": x, "y": y}, [])
 
 
-def test_the_slider_picks_what_the_library_decodes(explorer, runs):
+def test_the_slider_and_play_pick_what_the_library_decodes(explorer, runs):
+    controls, panel, truth = ControlsPanel(explorer), RollPanel(explorer), open_sequence(runs[0])
+    assert panel.decoded.value == picture(truth.decoded)
+    controls.slider.value = 2.25
+    assert panel.decoded.value == picture(truth.at(2.25).decoded) and controls.play.value == 33
+    controls.play.value = 0
+    assert controls.slider.value == -6.0 and panel.decoded.value == picture(truth.at(-6.0).decoded)
+    assert panel.input.value == picture(truth.sequence.frames[6])
+    assert panel.truth.value == picture(truth.sequence.frames[0])
+
+
+def test_the_ring_rolls_as_far_as_it_is_dragged(explorer):
     panel = RollPanel(explorer)
-    (slider,), (play,) = (parts(panel, kind) for kind in ("FloatSlider", "Play"))
-    truth = open_sequence(runs[0])
+    middle, before = RING_SIDE / 2, explorer.roll
+    event(panel.ring_pointer, "mouse_move", middle, middle - 50)
+    assert explorer.roll is before  # it is not held
+    event(panel.ring_pointer, "mouse_down", middle, middle - 50)
+    event(panel.ring_pointer, "mouse_move", middle + 50, middle)
+    assert explorer.roll.shift == 4.5  # a quarter turn of 18 units
+    event(panel.ring_pointer, "mouse_move", middle, middle - 50)
+    event(panel.ring_pointer, "mouse_move", middle - 50, middle)
+    assert explorer.roll.shift == -4.5
+    event(panel.ring_pointer, "mouse_up", middle - 50, middle)
+    event(panel.ring_pointer, "mouse_move", middle, middle - 50)
+    assert explorer.roll.shift == -4.5
 
-    def agrees(roll) -> bool:
-        return shown(panel) == images(roll_frames(roll), [roll])
 
-    assert agrees(truth)
-    slider.value = 2.25
-    assert agrees(truth.at(2.25)) and play.value == 33
-    play.value = 0
-    assert slider.value == -6.0 and agrees(truth.at(-6.0))
-    (capsules,) = parts(panel, "Text")
-    capsules.value = "1, 4-5"
-    assert agrees(truth.with_capsules([1, 4, 5]).at(-6.0)) and not agrees(truth.at(-6.0))
-    capsules.value = "18"
+def test_the_truth_of_held_out_frames_is_hidden_until_it_is_revealed(explorer):
+    controls, panel = ControlsPanel(explorer), RollPanel(explorer)
+    explorer.roll = explorer.roll.at(9.0)
+    truth, said = picture(explorer.roll.sequence.frames[15]), [c.value for c in panel.captions]
     assert (
-        html.escape("capsules '18' names 18, but there are 18, from 0 to 17") in parts(panel, "HTML")[1].value
+        panel.truth.value != truth and "hidden" in said[3] and "hidden" in said[4] and "nats" not in said[5]
     )
+    hidden = panel.film.value, panel.true.value, panel.curves.value
+    controls.reveal.value = True
+    assert panel.truth.value == truth and "nats" in panel.captions[5].value
+    assert all(
+        a != b for a, b in zip(hidden, (panel.film.value, panel.true.value, panel.curves.value), strict=True)
+    )
+    assert f"{differences(explorer.roll.sequence)['roll'][15]:.2f} in the mean" in panel.captions[4].value
+
+
+def test_curves_are_the_measures_frame_by_frame(explorer):
+    sequence = explorer.roll.sequence
+    measures, nats = sequence.measures(), costs(sequence)
+    for name, key in (("roll", "held_out"), ("not rolled", "still"), ("rolled backwards", "backwards")):
+        assert nats[name][13:].mean().item() == pytest.approx(measures[f"roll_{key}"], rel=1e-5)
+    assert nats["mean frame"][13:].mean().item() == pytest.approx(measures["seen_mean"], rel=1e-5)
+    assert explorer.roll.at(3.0).cost == pytest.approx(nats["roll"][9].item(), rel=1e-3)
+    assert differences(sequence)["roll"][6] < 1e-5 < differences(sequence)["roll"][7]
 
 
 def test_what_stays_is_not_drawn_or_sent_again(explorer):
-    panels, sent = [RollPanel(explorer), LatentsPanel(explorer), ComparePanel(explorer)], []
-    for i, panel in enumerate(panels):
-        for j, picture in enumerate(parts(panel, "Image")):
-            picture.observe(lambda change, which=(i, j): sent.append(which), "value")
-    explorer.roll = explorer.roll.at(0.25)
-    assert sent == [
-        (0, 0),
-        (0, 2),
-        (1, 0),
-        (1, 2),
-        (2, 0),
-        (2, 2),
-    ]  # neither a timeline nor the maps of the same frame
+    ControlsPanel(explorer), (panel := RollPanel(explorer))
+    explorer.roll, sent = explorer.roll.at(1.0), []
+    for widget in parts(panel, "Image") + parts(panel, "HTML"):
+        widget.observe(lambda change, which=widget: sent.append(which), "value")
+    explorer.roll = explorer.roll.at(1.25)
+    still = [panel.input, panel.truth, panel.true, panel.film, panel.captions[0], panel.captions[6]]
+    assert panel.decoded in sent and not [widget for widget in still if widget in sent]
 
 
-def test_another_run_or_image_is_shown_by_every_panel(explorer, runs):
-    chooser, pictures = (
-        ChoosePanel(explorer),
-        [parts(panel(explorer), "Image")[0] for panel in (RollPanel, LatentsPanel, ComparePanel)],
-    )
-    before = [picture.value for picture in pictures]
-    parts(chooser, "BoundedIntText")[0].value = 3
-    assert all(picture.value != old for picture, old in zip(pictures, before, strict=True))
-    parts(chooser, "BoundedIntText")[0].value = 10**5
-    assert "is not one of 0 to" in parts(chooser, "HTML")[0].value and explorer.image == 3
-    parts(chooser, "BoundedIntText")[0].value = 1
-    parts(chooser, "Dropdown")[0].value = runs[2]
-    assert (
-        explorer.roll.sequence.exp.name == "nontvae_dsprites" and parts(chooser, "Dropdown")[1].value == "x"
-    )
+def test_only_the_open_tab_draws(explorer):
+    app = Explorer(explorer)
+    for place, name in enumerate(TABS):
+        app.tabs.selected_index = place
+        assert app.problem.value == "" and app.panels[place].problem.value == "", name
+    roll, latents = app.panels[0], app.panels[2]
+    app.tabs.selected_index = 0
+    before = latents.maps[0].value
+    explorer.roll = explorer.roll.at(2.0)
+    assert roll.decoded.value == picture(explorer.roll.decoded) and latents.maps[0].value == before
+    app.tabs.selected_index = 2
+    assert latents.maps[0].value != before
 
 
-def test_a_unit_can_be_given_another_value(explorer):
+def test_what_is_not_chosen_anew_is_kept(explorer, runs):
+    controls = ControlsPanel(explorer)
+    explorer.roll = explorer.roll.with_capsules([0, 2]).at(1.5)
+    controls.factor.value = "hue"
+    controls.examples.buttons[3].click()
+    assert (explorer.factor, explorer.example, explorer.roll.shift) == ("hue", 3, 1.5)
+    assert explorer.roll.capsules == [0, 2] and controls.slider.value == 1.5
+    controls.run.value = runs[1]
+    assert (explorer.run, explorer.factor, explorer.example) == (runs[1], "hue", 3)
+    controls.after.click()
+    assert explorer.example == 3 and "Example 3" in controls.words.value  # shown, though not on the page
+    controls.examples.buttons[1].click()
+    assert explorer.example == 13
+    controls.run.value = runs[2]
+    assert explorer.roll.sequence.exp.name == "nontvae_dsprites" and controls.factor.value == "x"
+    assert explorer.roll.shift == 1.5 and explorer.example == 13
+
+
+def test_a_drawn_digit_stays_until_another_example_is_chosen(explorer, runs):
+    controls, digit = ControlsPanel(explorer), as_digit(draw_strokes([SEVEN]))
+    explorer.choose(example=digit)
+    assert controls.words.value.startswith("Your own digit.")
+    assert controls.examples.buttons[0].tooltip == "Your own digit"
+    controls.factor.value = "scale"
+    controls.run.value = runs[1]
+    assert explorer.own == (digit, "scale") and explorer.run is runs[1]
+    controls.examples.buttons[2].click()
+    assert explorer.own is None and explorer.example == 1 and "Example 1" in controls.words.value
+    controls.examples.buttons[0].click()
+    assert explorer.own == (digit, "scale")
+    controls.run.value = runs[2]  # which sees sprites
+    assert explorer.own is None and explorer.example == 0 and controls.words.value.startswith("Example 0.")
+
+
+def test_clicked_capsules_roll_alone(explorer):
+    panel = CapsulesPanel(explorer)
+    whole = explorer.roll.decoded_rolls
+    panel.grid.buttons[4].click()
+    assert explorer.roll.capsules == [4] and explorer.capsule == 4
+    panel.grid.buttons[1].click()
+    assert explorer.roll.capsules == [1, 4]
+    explorer.roll = explorer.roll.at(2.0)
+    before = panel.grid.image.value
+    panel.apart.value = True
+    assert panel.grid.image.value != before
+    panel.grid.buttons[1].click()
+    panel.grid.buttons[4].click()
+    assert explorer.roll.capsules is None and torch.equal(explorer.roll.decoded_rolls, whole)
+
+
+def test_a_unit_or_a_capsule_can_be_given_another_value(explorer):
     panel = LatentsPanel(explorer)
-    (*_, picture), (slider,) = parts(panel, "Image"), parts(panel, "FloatSlider")
-    c, d = parts(panel, "BoundedIntText")
-    c.value, d.value = 2, 5
-    assert slider.value == pytest.approx(explorer.roll.t[2, 5].item(), abs=0.01)
-    before = picture.value
-    slider.value = slider.max
-    assert picture.value != before
-    parts(panel, "Button")[0].click()
-    assert picture.value == before
+    panel.c.value, panel.d.value = 2, 5
+    assert panel.value.value == pytest.approx(explorer.roll.t[2, 5].item(), abs=0.03)
+    before, changed = explorer.roll.t, panel.frames[1]
+    assert torch.equal(panel.edited(), before) and changed.value == picture(explorer.roll.decoded)
+    panel.value.value = panel.value.max
+    unit = panel.edited() - before
+    panel.scope.value = "whole capsule"
+    capsule = panel.edited() - before
+    assert unit.nonzero().tolist() == [[2, 5]] and (capsule[2] - unit[2, 5]).abs().max() < 1e-5
+    assert capsule.count_nonzero() == 18 and changed.value != picture(explorer.roll.decoded)
+    panel.reset.click()
+    assert torch.equal(panel.edited(), before) and changed.value == picture(explorer.roll.decoded)
 
 
-def test_w_is_that_of_the_unit_under_the_pointer(explorer):
+def test_values_and_w_are_those_of_the_unit_under_the_pointer(explorer):
     panel = LatentsPanel(explorer)
-    (canvas,), (_, maps, frames) = parts(panel, "Canvas"), parts(panel, "Image")
-    c, d = parts(panel, "BoundedIntText")
-    picked, decoded = maps.value, frames.value
-
-    def event(name, x, y):
-        canvas._handle_frontend_event(canvas, {"event": name, "x": x, "y": y}, [])
-
-    place = 1 + 5.5 * UNIT, LINE + 2.5 * UNIT
-    event("mouse_move", *place)
-    assert maps.value != picked and frames.value == decoded and (c.value, d.value) == (0, 0)
-    event("mouse_out", *place)
-    assert maps.value == picked
-    event("mouse_down", *place)
-    assert (c.value, d.value) == (2, 5)
+    picked, decoded = panel.maps[3].value, panel.frames[1].value
+    place = LEFT + 5.5 / 18 * MAP, TOP + 2.5 / 18 * MAP
+    event(panel.pointer, "mouse_move", *place)
+    assert f"Capsule 2, unit 5: t = {explorer.roll.t[2, 5]:.2f}" in panel.words.value
+    assert panel.maps[3].value != picked and panel.frames[1].value == decoded and panel.c.value == 0
+    event(panel.pointer, "mouse_out", *place)
+    assert panel.maps[3].value == picked
+    event(panel.pointer, "mouse_down", *place)
+    assert (panel.c.value, panel.d.value, explorer.capsule) == (2, 5, 2)
 
 
 def test_of_many_moves_the_last_is_drawn():
     done: list[int] = []
 
     async def move() -> None:
-        later = Debounce(0.01)
+        later = Throttle(0.01)
         for i in range(50):
             later.call(lambda i=i: done.append(i))
         await asyncio.sleep(0.1)
 
     asyncio.run(move())
     assert done == [49]
-    Debounce(0.01).call(lambda: done.append(0))
+    Throttle(0.01).call(lambda: done.append(0))
     assert done == [49, 0]
 
 
-def test_what_another_run_cannot_see_is_said(explorer, runs):
+def test_only_runs_on_the_same_data_are_compared(explorer, runs):
     panel = ComparePanel(explorer)
-    (second,) = parts(panel, "Dropdown")
-    second.value = runs[1]
-    said, table, about = (words.value for words in parts(panel, "HTML"))
-    assert said == "" and "CapCorr" in table
+    offered = [value for _, value in panel.second.options]
+    assert offered == [runs[1], Untrained(runs[0]), None]
+    assert (panel.second.value, panel.third.value) == (runs[1], Untrained(runs[0]))
     chance = explorer.roll.sequence.chance_of_capcorr()
-    assert 0 < chance < 0.5 and "over the 18 starts of this sequence" in about
-    assert f"chance {chance:.2f}" in about
-    second.value = runs[2]
-    assert "are not one sequence" in parts(panel, "HTML")[0].value
-    assert panel.table.layout.display == panel.display.layout.display == "none"
-    second.value = runs[1]
-    assert panel.table.layout.display is panel.display.layout.display is None
+    assert "CapCorr" in panel.table.value and f"chance {chance:.2f}" in panel.words.value
+    explorer.choose(run=runs[2])
+    assert panel.second.value == Untrained(runs[2]) and panel.third.value is None
 
 
-def test_both_models_roll_the_same_capsules(explorer, runs):
+def test_all_models_roll_the_same_capsules(explorer, runs):
     panel = ComparePanel(explorer)
-    parts(panel, "Dropdown")[0].value = runs[1]
     explorer.roll = explorer.roll.with_capsules([0, 2]).at(1.5)
-    other = through_run(explorer.roll, runs[1])
-    assert other.capsules == [0, 2]
-    assert not torch.equal(other.decoded_rolls, other.with_capsules(None).decoded_rolls)
-    both = [explorer.roll, other]
-    assert shown(panel) == images(frames_of_models(both), both)
+    others = [through_run(explorer.roll, other).at(1.5) for other in (runs[1], Untrained(runs[0]))]
+    assert others[0].capsules == [0, 2]
+    assert not torch.equal(others[0].decoded_rolls, others[0].with_capsules(None).decoded_rolls)
+    truth = [explorer.roll.sequence.frames[explorer.roll.frame], explorer.roll.decoded]
+    assert [image.value for image in panel.frames] == [
+        picture(frame) for frame in (*truth, *(other.decoded for other in others))
+    ]
 
 
 def executed_alone_makes_it_again(code, path):
@@ -180,13 +250,13 @@ def executed_alone_makes_it_again(code, path):
 
 def test_a_digit_of_ones_own_is_saved_with_code_that_makes_it_again(explorer, tmp_path):
     pad, panel = DigitPanel(explorer), SavePanel(explorer, tmp_path)
-    (upload,), (factor,) = parts(pad, "FileUpload"), parts(pad, "Dropdown")
+    (upload,) = parts(pad, "FileUpload")
     paper = Image.new("L", (200, 200), 255)
     ImageDraw.Draw(paper).line(SEVEN, 0, 18)
-    factor.value = "hue"
+    explorer.choose(factor="hue")
     file = {"name": "seven.png", "type": "image/png", "size": 1, "content": memoryview(png(paper))}
     upload.value = [{**file, "last_modified": datetime.now(UTC)}]
-    assert "Every panel above" in parts(pad, "HTML")[1].value and explorer.own.factor == "hue"
+    assert "Every tab shows it" in pad.words.value and explorer.own.factor == "hue" and explorer.tab == 0
     explorer.roll = explorer.roll.with_capsules([0, 2]).at(1.5)
     parts(panel, "Button")[0].click()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["roll-digit.png", "roll.png"]
@@ -194,14 +264,12 @@ def test_a_digit_of_ones_own_is_saved_with_code_that_makes_it_again(explorer, tm
     executed_alone_makes_it_again(snippet(explorer, tmp_path, "roll.png"), tmp_path / "roll.png")
     with pytest.raises(ValueError, match=r"has .* pixels, but a digit has 28 × 28"):
         animate_own_digit(explorer.run, tmp_path / "roll.png", "hue")
-    explorer.choose(explorer.run, 1, "rotation")
+    explorer.choose(factor="rotation", example=1)
     assert explorer.own is None and "animate(run, [1]" in snippet(explorer, tmp_path, "roll.png")
 
 
-@pytest.mark.parametrize("panel, where", [(RollPanel, 1), (LatentsPanel, 0), (ComparePanel, 0)])
-def test_an_error_nobody_thought_of_is_said_and_its_traceback_kept(
-    panel, where, explorer, monkeypatch, caplog
-):
+@pytest.mark.parametrize("panel", [RollPanel, LatentsPanel, ComparePanel])
+def test_an_error_nobody_thought_of_is_said_and_its_traceback_kept(panel, explorer, monkeypatch, caplog):
     widget = panel(explorer)
 
     def broken(*_):
@@ -210,11 +278,11 @@ def test_an_error_nobody_thought_of_is_said_and_its_traceback_kept(
     with monkeypatch.context() as planted:
         planted.setattr(RollState, "frame", property(broken))
         explorer.roll = explorer.roll.at(1.5)
-    said = parts(widget, "HTML")[where].value
+    said = widget.problem.value
     assert said.startswith('<b role="alert">RuntimeError: planted &lt; here. This is a fault of the program;')
     assert "in broken" in caplog.text and "Traceback" in caplog.text
     explorer.roll = explorer.roll.at(1.75)
-    assert parts(widget, "HTML")[where].value == ""
+    assert widget.problem.value == ""
 
 
 def test_what_is_saved_comes_with_code_that_makes_it_again(explorer, tmp_path):
@@ -263,7 +331,7 @@ def test_what_is_no_name_of_a_file_is_refused(explorer, tmp_path, name):
 def test_what_cannot_be_written_leaves_nothing(explorer, tmp_path):
     (tmp_path / "roll.png").mkdir()
     panel = SavePanel(explorer, tmp_path)
-    explorer.show(OwnDigit(as_digit(draw_strokes([SEVEN])), "hue"))
+    explorer.choose(example=as_digit(draw_strokes([SEVEN])))
     panel.button.click()
     assert "roll.png is a folder; give the name of a file in it" in panel.problem.value
     panel.name.value = "x" * 300
@@ -272,16 +340,18 @@ def test_what_cannot_be_written_leaves_nothing(explorer, tmp_path):
     assert list(tmp_path.rglob("*")) == [tmp_path / "roll.png"]
 
 
-def test_capsules_are_bounded_by_those_there_are(explorer):
-    panel, before = RollPanel(explorer), explorer.roll
-    for text in ("0-9999999", "0-999999999999", "5,17-18", "99"):
-        panel.capsules.value = text
-        last = text.replace("-", ",").split(",")[-1]
-        assert (
-            html.escape(f"capsules '{text}' names {last}, but there are 18, from 0 to 17")
-            in panel.problem.value
-        )
-        assert explorer.roll is before
+def test_nothing_is_replaced_without_being_asked(explorer, tmp_path):
+    panel, path = SavePanel(explorer, tmp_path), tmp_path / "roll.png"
+    path.write_bytes(b"mine")
+    panel.button.click()
+    assert path.read_bytes() == b"mine" and "roll.png is there already" in panel.words.value
+    panel.name.value = "other"
+    assert panel.button.description == "Save"
+    panel.name.value = "roll"
+    panel.button.click()
+    panel.button.click()
+    assert path.read_bytes() == png(roll_picture(explorer.roll), 9) and panel.button.description == "Save"
+    assert 'download="roll.png"' in panel.words.value and "Copy the code" in panel.code.value
 
 
 def test_the_best_run_is_opened_and_its_numbers_are_printed(runs, capsys):

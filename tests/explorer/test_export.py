@@ -13,16 +13,11 @@ from tvae_core import cli
 from tvae_core.cli import main
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.explorer.export import FORMATS, Animation, capsule_maps, export, page, save_page
-from tvae_core.explorer.pictures import (
-    animation_picture,
-    frames_of_models,
-    latent_frames,
-    latent_maps,
-    roll_picture,
-    timeline_of,
-)
-from tvae_core.explorer.pixels import frame_grid, side_by_side, signed
+from tvae_core.explorer.pictures import animation_picture, roll_frames, roll_picture
+from tvae_core.explorer.pixels import frame_grid, sheet, side_by_side, signed
 from tvae_core.explorer.scene import encode_sequence
+from tvae_core.explorer.svg import Curve, chart, film, heat_map, ring, unit_at
+from tvae_core.plotting.strips import Strip
 from tvae_core.validation import parse_numbers
 
 EXP = EXPERIMENTS["tvae_Lpartial_mnist"].at_scale("smoke")
@@ -150,37 +145,46 @@ def test_a_grid_is_its_frames_pixel_by_pixel(rolls):
     fifth = (frames[5] * 255).round().byte().permute(1, 2, 0).numpy()
     whole = np.asarray(frame_grid(frames, 18))
     assert whole.shape == (28, 28 * 18, 3) and np.array_equal(whole[:, 28 * 5 : 28 * 6], fifth)
-    large = np.asarray(frame_grid(frames, 9, zoom=3, gap=2))
-    assert large.shape == (2 + 2 * 86, 2 + 9 * 86, 3) and (large[:2] == 255).all()
-    assert np.array_equal(large[2 : 2 + 84 : 3, 2 + 5 * 86 : 5 * 86 + 86 : 3], fifth)
+    large = np.asarray(sheet(frames, 9, zoom=3, gap=2, hidden=[4]))
+    assert large.shape == (2 + 2 * 86, 2 + 9 * 86, 4) and not large[:2].any()  # gaps are transparent
+    assert np.array_equal(large[2 : 2 + 84 : 3, 2 + 5 * 86 : 5 * 86 + 86 : 3, :3], fifth)
+    assert not large[2:86, 2 + 4 * 86 : 86 + 4 * 86].any()
 
 
 def test_pictures_change_with_the_roll_and_keep_their_size(rolls):
-    for draw in (roll_picture, lambda r: side_by_side(frames_of_models([r, rolls[1].at(r.shift)]))):
+    for draw in (roll_picture, lambda r: side_by_side(roll_frames(r))):
         first, again, moved = (draw(rolls[0].at(shift)) for shift in (0.0, 0.0, 2.25))
         assert first.tobytes() == again.tobytes() != moved.tobytes() and first.size == moved.size
     assert animation_picture(rolls, 0).size == animation_picture(rolls, 71).size
 
 
-def test_a_timeline_is_drawn_once_and_its_playhead_moves(rolls):
-    timeline, at = timeline_of(rolls[:1]), rolls[0].at(2.25).position
-    assert timeline_of([rolls[0].at(2.25)]) is timeline and timeline_of(rolls) is not timeline
-    assert timeline_of([rolls[0].with_capsules([0])]) is not timeline
-    playhead = timeline.playhead(at).convert("RGBA")
-    whole = Image.alpha_composite(timeline.still.convert("RGBA"), playhead).convert("RGB")
-    assert whole.tobytes() == timeline.at(at).tobytes() != timeline.still.tobytes()
-    assert timeline.playhead(at + 0.25).tobytes() != timeline.playhead(at).tobytes()
+def test_a_map_has_a_square_for_each_unit_that_is_known():
+    values = torch.arange(6.0).view(2, 3)
+    drawn = heat_map(values, (0.0, 5.0), "six", (1, None))
+    assert drawn.count("h1v1h-1z") == 6 and 'y="1" width="3" height="1" class="picked"' in drawn
+    values[0, 1] = torch.nan
+    assert heat_map(values, (0.0, 5.0), "five").count("h1v1h-1z") == 5
+    ends = heat_map(torch.tensor([[0.0, 5.0]]), (0.0, 5.0), "two")
+    assert '<path fill="#440154" d="M0 0h' in ends and '<path fill="#fde725" d="M1 0h' in ends
+    assert unit_at(23, 5, 2, 3) == (0, 0) and unit_at(171, 153, 2, 3) == (1, 2)
+    assert unit_at(21, 5, 2, 3) is None
 
 
-def test_the_maps_show_the_picked_unit(rolls):
-    roll = rolls[0].at(2.0)
-    maps = latent_maps(roll, roll.t, (3, 7))
-    assert [chart.picked for chart in maps] == [(3, 7), (3, 7), (3, 7), (roll.frame, 7)]
-    assert torch.equal(maps[2].values, roll.sequence.v[roll.frame])
-    edited = roll.t.clone()
-    edited[3, 7] += 5
-    assert latent_frames(roll, edited).tobytes() != latent_frames(roll).tobytes()
-    assert latent_frames(roll, roll.t).tobytes() == latent_frames(roll).tobytes()
+def test_a_ring_is_turned_by_its_share_of_a_circle():
+    units = torch.arange(12.0)
+    drawn = ring(units, units, 3.0, (0.0, 11.0), "twelve")
+    assert "rotate(90)" in drawn and drawn.count("<path") == 24
+    assert ring(units, None, 0.0, (0.0, 11.0), "twelve").count("<path") == 12
+
+
+def test_a_film_and_its_curves_leave_out_what_is_hidden(rolls):
+    sequence = rolls[0].sequence
+    strip = Strip("turn", [("input", sequence.frames)], 6, sequence.exp.held_out)
+    assert film(strip, strip.held_out).count(">?<") == 5 and film(strip).count(">?<") == 0
+    assert film(strip).count('class="held-out"') == 5
+    drawn = chart("nats", [Curve("roll", [1.0, 2.0, None], "first")], 0, 1.0, [2])
+    line = drawn.partition('class="curve first"')[0].rpartition('d="')[2]
+    assert line.count("L") == 1 and drawn.count('class="shade"') == 1
 
 
 def test_rolls_are_written_with_a_real_minus():

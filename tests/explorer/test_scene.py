@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tvae_core.experiments import EXPERIMENTS
+from tvae_core.explorer.opening import describe_run, rank_runs
 from tvae_core.explorer.scene import STEPS, encode_sequence, open_sequence
-from tvae_core.explorer.state import describe_run, rank_runs
 from tvae_core.measures.metrics import capsule_correlation
 from tvae_core.measures.rolls import roll_likelihoods
 from tvae_core.model.torus import roll
@@ -137,5 +137,7 @@ def test_the_best_run_goes_first(trained):
 
 def test_a_run_is_named_in_words(trained):
     run = run_with(trained, 230.4, scale="quick")
-    assert describe_run(run).endswith(", MNIST · quick · seed 2 · held out 230")
-    assert describe_run(run_with(trained, None, scale="quick")).endswith(", MNIST · quick · seed 2")
+    name, *rest = describe_run(run).split(" · ")
+    assert name.startswith("Lpartial MNIST ") and "max_steps=2" in name
+    assert rest == ["quick", "seed 2", "held-out 230"]
+    assert describe_run(run_with(trained, None, scale="quick")).endswith(" · quick · seed 2")

@@ -1,22 +1,38 @@
-"""The panel that rolls the same sequence through two runs."""
+"""The panel that rolls the same sequence through two or three models."""
+
+from typing import NamedTuple
 
 import ipywidgets as widgets
 import pandas as pd
+import torch
 
-from tvae_core.explorer.pictures import frames_of_models, timeline_of
-from tvae_core.explorer.scene import RollState, encode_sequence
-from tvae_core.explorer.state import WIDE, ExplorerPanel, ExplorerState, FrameDisplay, describe_run
+from tvae_core.explorer.opening import describe_run
+from tvae_core.explorer.panel_roll import tile
+from tvae_core.explorer.pixels import frame_grid, png
+from tvae_core.explorer.scene import STEPS, RollState, encode_sequence
+from tvae_core.explorer.state import WIDE, ExplorerPanel, ExplorerState, overlay
+from tvae_core.explorer.svg import film, playhead
 from tvae_core.measures.catalog import MEASURES, heading
+from tvae_core.plotting.strips import Strip
 from tvae_core.plotting.tables import number
-from tvae_core.training.runs import Run
+from tvae_core.training.runs import Run, both_models
 
 SHOWN = ("roll_margin", "roll_held_out", "roll_still", "roll_backwards", "seen_mean", "roll_seen")
 SHOWN += ("reconstruction", "e_eq", "capcorr_first")
 
 
-_STYLE = """<style>.tvae-measures { line-height: 1.5; border-spacing: .8em .1em; overflow-wrap: anywhere }
-.tvae-measures :is(td, thead th) { text-align: right }
-.tvae-measures tbody th { text-align: left; white-space: nowrap }</style>"""
+LETTERS = "ABC"
+
+
+class Untrained(NamedTuple):
+    """The model of a run before any training."""
+
+    run: Run
+
+
+def describe(other: Run | Untrained) -> str:
+    """Name a run in words, or its model before training."""
+    return "the same model, untrained" if isinstance(other, Untrained) else describe_run(other)
 
 
 def measures_table(rolls: dict[str, RollState]) -> str:
@@ -26,7 +42,7 @@ def measures_table(rolls: dict[str, RollState]) -> str:
         values, factor = roll.sequence.measures(), roll.sequence.title
         columns[name] = ["–" if (v := values[m.key]) is None else number(v, m.decimals) for m in rows]
     names = [f"{heading(f'{m.key}/{factor}', 0)}, {m.unit}".removesuffix(", ") for m in rows]
-    return _STYLE + pd.DataFrame(columns, names).to_html(classes="tvae-measures", border=0)
+    return pd.DataFrame(columns, names).to_html(classes="tvae-measures", border=0)
 
 
 def about_capcorr(roll: RollState) -> str:
@@ -38,47 +54,94 @@ def about_capcorr(roll: RollState) -> str:
     )
 
 
-def through_run(roll: RollState, other: Run) -> RollState:
+def through_run(roll: RollState, other: Run | Untrained) -> RollState:
     """Return the same sequence and roll through another run. Raises ValueError if it cannot see them."""
-    sequence = encode_sequence(other.exp, other.model, roll.sequence.batch, roll.sequence.title)
-    return sequence.roll(roll.capsules).at(roll.shift if roll.shift in sequence.shifts else 0.0)
+    untrained = isinstance(other, Untrained)
+    run = other.run if untrained else other
+    model = both_models(run)["untrained"] if untrained else run.model
+    sequence = encode_sequence(run.exp, model, roll.sequence.batch, roll.sequence.title)
+    return sequence.roll(roll.capsules)
 
 
 class ComparePanel(ExplorerPanel):
-    """Show the sequence through a second run, at first the next best on the same data: rolls and measures."""
+    """Show the sequence through other runs on the same data, and through the same model before training."""
 
     def __init__(self, explorer: ExplorerState):
         super().__init__(explorer)
-        others = [run for run in explorer.runs if run is not explorer.run] or explorer.runs
-        alike = [run for run in others if run.exp.data == explorer.run.exp.data] or [explorer.run]
-        runs = [(describe_run(run), run) for run in explorer.runs]
-        self.second = widgets.Dropdown(options=runs, value=alike[0], description="Beside", layout=WIDE)
-        self.display, self.table = FrameDisplay("compare"), widgets.HTML()
-        self.arrange(self.second, self.problem, self.display, self.table, self.words)
-        encode = self.guard(self.encode)
-        encode()
-        self.second.observe(encode, "value")
-        explorer.observe(self.guard(self.follow), "roll")
-
-    def encode(self, change: dict | None = None) -> None:
-        roll, self.other = self.explorer.roll, None
-        try:
-            self.other = through_run(roll, self.second.value)
-        finally:
-            for widget in (self.display, self.table, self.words):
-                widget.layout.display = "none" if self.other is None else None
-        a, b = describe_run(self.explorer.run), describe_run(self.second.value)
-        self.table.value = measures_table({f"A: {a}": roll, f"B: {b}": self.other})
-        self.words.value = f"<p style='max-width: 70ch; line-height: 1.4'>{about_capcorr(roll)}</p>"
-        self.draw()
+        self.setting, self.others = False, []  # the rolls of the other models
+        self.second, self.third = (
+            widgets.Dropdown(description=words, layout=WIDE, style={"description_width": "initial"})
+            for words in ("Compare with", "and with")
+        )
+        self.frames, self.captions = [widgets.Image() for _ in range(4)], [widgets.HTML() for _ in range(4)]
+        self.frames[1].add_class("tvae-compare")
+        for image in self.frames:
+            image.add_class("tvae-pixels")
+        self.tiles = widgets.Box([tile(*pair) for pair in zip(self.captions, self.frames, strict=True)])
+        self.tiles.add_class("tvae-tiles")
+        self.tiles.add_class("tvae-small")
+        self.film, self.playhead, self.table = (widgets.HTML() for _ in range(3))
+        strip = overlay(self.film, self.playhead)
+        strip.add_class("tvae-film")
+        below = widgets.Box([strip, widgets.VBox([self.table, self.words])])
+        below.add_class("tvae-below")
+        self.arrange([self.second, self.third], self.problem, self.tiles, below)
+        self.begin()
+        for control in (self.second, self.third):
+            control.observe(self.guard(self.choose), "value")
 
     def draw(self) -> None:
-        roll = self.explorer.roll
-        if self.other.capsules != roll.capsules:
-            self.other = self.other.with_capsules(roll.capsules)
-        both = [roll, self.other.at(roll.shift)]
-        self.display.show(frames_of_models(both), timeline_of(both), roll.position)
+        self.offer()
+        roll, explorer = self.explorer.roll, self.explorer
+        chosen = [control.value for control in (self.second, self.third) if control.value]
+        key = roll.sequence, roll.capsules, *chosen
+        if self._drawn.get(self) != key:
+            self.others = [through_run(roll, run) for run in chosen]
+            self._drawn[self] = key
+        rolls = [roll, *(other.at(roll.shift) for other in self.others)]
+        models = [describe_run(explorer.run), *map(describe, chosen)]
+        names = [f"{letter}: {name}" for letter, name in zip(LETTERS, models, strict=False)]
+        self.draw_frames(names, rolls)
+        self.draw_film(rolls, key)
+        self.put(self.table, key, lambda: measures_table(dict(zip(LETTERS, rolls, strict=False))))
+        self.put(self.words, roll.sequence, lambda: f"<p>{about_capcorr(roll)}</p>")
 
-    def follow(self, change: dict) -> None:
-        same = change["old"].sequence is change["new"].sequence
-        self.draw() if same and self.other else self.encode()
+    def offer(self) -> None:
+        """Offer the other runs that see the same data, the next best first, and the untrained model."""
+        run, self.setting = self.explorer.run, True
+        if self._drawn.get(self.second) is not run:
+            self._drawn[self.second] = run
+            others = [other for other in self.explorer.runs if other is not run]
+            alike = [other for other in others if other.exp.data == run.exp.data]
+            named = [(describe(other), other) for other in [*alike, Untrained(run)]]
+            for control, place in ((self.second, 0), (self.third, len(named) - 1)):
+                control.options = [*named, ("nothing", None)]
+                control.value = named[place][1] if control is self.second or place else None  # each once
+        self.setting = False
+
+    def choose(self, change: dict) -> None:
+        if not self.setting:
+            self.draw()
+
+    def draw_frames(self, names: list[str], rolls: list[RollState]) -> None:
+        roll = rolls[0]
+        true = roll.sequence.frames[roll.frame]
+        if roll.held_out and not self.explorer.revealed:
+            true = torch.full_like(true, 0.75)
+        shown = [(f"True frame {roll.frame}{', held out' * roll.held_out}", true)]
+        shown += [(name, other.decoded) for name, other in zip(names, rolls, strict=True)]
+        for i, part in enumerate(self.tiles.children):
+            part.layout.display = None if i < len(shown) else "none"
+        for image, caption, (name, frame) in zip(self.frames, self.captions, shown, strict=False):
+            image.value, caption.value = png(frame_grid(frame.unsqueeze(0), 1)), name
+        (self.frames[0].add_class if roll.held_out else self.frames[0].remove_class)("tvae-held-out")
+
+    def draw_film(self, rolls: list[RollState], key: tuple) -> None:
+        sequence, revealed = rolls[0].sequence, self.explorer.revealed
+        rows = [(LETTERS[i], roll.decoded_rolls[::STEPS]) for i, roll in enumerate(rolls)]
+        exp = sequence.exp
+        strip = Strip(sequence.title, [("input", sequence.frames), *rows], exp.anchor, exp.held_out)
+        hidden = () if revealed else exp.held_out
+        self.put(self.film, (*key, revealed), lambda: film(strip, hidden))
+        position = rolls[0].position
+        self.put(self.playhead, (*key, position), lambda: playhead(strip, position))

@@ -11,7 +11,6 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
-from tvae_core.explorer.scene import OwnDigit
 from tvae_core.explorer.state import ExplorerPanel, ExplorerState
 
 SIDE, PEN = 224, 18  # pixels: side of the drawing, width of its line
@@ -98,7 +97,7 @@ def as_digit(picture: Image.Image, name: str = "the picture") -> UInt8[Tensor, "
 
 
 class DigitPanel(ExplorerPanel):
-    """Draw a digit with the mouse or upload an image; all panels then show its sequence."""
+    """Draw a digit with the mouse or upload an image; all tabs then show its sequence, Roll first."""
 
     def __init__(self, explorer: ExplorerState):
         super().__init__(explorer)
@@ -106,13 +105,14 @@ class DigitPanel(ExplorerPanel):
         self.down = False  # the button of the mouse
         self.canvas = Canvas(width=SIDE, height=SIDE)
         self.canvas.add_class("tvae-drawing")
-        self.factor = widgets.Dropdown(options=("rotation", "hue", "scale"), description="Transform")
         self.roll_it = widgets.Button(description="Roll it", button_style="primary")
         self.clear = widgets.Button(description="Clear")
         self.upload = widgets.FileUpload(accept="image/*", description="Upload image")
         buttons = widgets.HBox([self.roll_it, self.clear])
-        rows = [self.factor, buttons, self.upload, self.problem, self.words]
+        about = widgets.HTML("Draw a digit with the mouse, or upload a picture of one.")
+        rows = [about, buttons, self.upload, self.problem, self.words]
         self.arrange([self.canvas, widgets.VBox(rows)])
+        self.begin()
         self.canvas.on_client_ready(self.guard(self.wipe))  # a front end that comes late shows no drawing
         self.canvas.on_mouse_down(self.guard(self.start))
         self.canvas.on_mouse_move(self.guard(self.move))
@@ -143,6 +143,10 @@ class DigitPanel(ExplorerPanel):
     def stop(self, x: float, y: float) -> None:
         self.down = False
 
+    def draw(self) -> None:
+        """Name the transformation that the digit is to go through."""
+        self.roll_it.tooltip = f"Show it in every tab, transformed by {self.explorer.factor}"
+
     def take_drawing(self, button: object) -> None:
         self.show(draw_strokes(self.strokes))
 
@@ -153,5 +157,6 @@ class DigitPanel(ExplorerPanel):
 
     def show(self, picture: Image.Image, name: str = "the picture") -> None:
         self.words.value = ""
-        self.explorer.show(OwnDigit(as_digit(picture, name), self.factor.value))
-        self.words.value = "Every panel above shows it now."
+        self.explorer.choose(example=as_digit(picture, name))
+        self.words.value = "Every tab shows it now, until you choose another example."
+        self.explorer.tab = 0

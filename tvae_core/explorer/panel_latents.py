@@ -1,13 +1,31 @@
-"""The panel of latents: t, u², v and W of a picked unit, and the frame when the unit has another value."""
+"""The panel of latents: t, u², v and W, what a changed unit or capsule does, and what a unit listens to."""
+
+from functools import lru_cache
 
 import ipywidgets as widgets
+import torch
 from ipycanvas import Canvas
+from torch import Tensor
 
-from tvae_core.explorer.pictures import Unit, latent_frames, latent_maps
-from tvae_core.explorer.pixels import LINE, draw_map, png, row
-from tvae_core.explorer.state import FITTING, WIDE, Debounce, ExplorerPanel, ExplorerState, overlay
+from tvae_core.explorer.panel_roll import tile
+from tvae_core.explorer.pixels import frame_grid, png, sheet
+from tvae_core.explorer.state import WORDS, ExplorerPanel, ExplorerState, Throttle, overlay
+from tvae_core.explorer.svg import MAP_HEIGHT, MAP_WIDTH, Curve, chart, heat_map, unit_at
+from tvae_core.seeding import generator
+from tvae_core.training.runs import Run
 
-UNIT = 14  # pixels: the side of a unit in the maps
+DRIVING, SEARCHED = 6, 16  # frames shown, and test sequences among which they are found
+
+Unit = tuple[int, int]  # capsule c, unit d
+
+
+@lru_cache(maxsize=2)
+@torch.inference_mode()
+def _gallery(run: Run) -> tuple[Tensor, Tensor]:
+    """Test frames (n, ch, h, w) of all transformations, and their t (n, C, D)."""
+    n = min(SEARCHED, len(run.data.test))
+    x = run.data.test.batch(torch.arange(n), generator("cpu", 0, "gallery")).x
+    return x.flatten(0, 1), run.model.latents(x).flatten(0, 1)
 
 
 class LatentsPanel(ExplorerPanel):
@@ -15,74 +33,151 @@ class LatentsPanel(ExplorerPanel):
 
     def __init__(self, explorer: ExplorerState):
         super().__init__(explorer)
-        self.fitting = False
-        self.drawn: tuple = ()  # what the maps beside t show now
-        self.pointed: Unit | None = None  # the unit under the pointer
-        self.debounce = Debounce(0.03)
+        self.setting, self.pointed, self.throttle = False, None, Throttle(0.03)
         self.c, self.d = (
-            widgets.BoundedIntText(0, min=0, max=1, description=name) for name in ("Capsule", "Unit")
+            widgets.BoundedIntText(0, min=0, max=1, description=name, layout={"width": "130px"}, style=WORDS)
+            for name in ("Capsule", "Unit")
         )
-        self.value = widgets.FloatSlider(step=0.05, description="its t", readout_format=".2f", layout=WIDE)
-        self.reset = widgets.Button(description="as it was")
-        self.t, self.canvas = widgets.Image(), Canvas(width=10, height=10)  # the canvas hears the pointer
-        self.maps, self.frames = widgets.Image(layout=FITTING), widgets.Image(layout=FITTING)
-        for widget, name in ((self.frames, "latents"), (self.maps, "maps"), (self.canvas, "units")):
-            widget.add_class(f"tvae-{name}")
-        rows = [self.c, self.d], [self.value, self.reset], [overlay(self.t, self.canvas), self.maps]
-        self.arrange(*rows, self.problem, self.frames, self.words)
-        self.fit_controls()
-        fit = self.guard(self.fit_controls)
-        explorer.observe(fit, "roll")
+        self.scope = widgets.ToggleButtons(options=("one unit", "whole capsule"))
+        self.scope.style.button_width = "108px"
+        layout = widgets.Layout(flex="1 1 200px", max_width="400px")
+        self.value = widgets.FloatSlider(
+            step=0.05, description="value of t", readout_format=".2f", layout=layout, style=WORDS
+        )
+        self.reset = widgets.Button(description="Reset", layout={"width": "80px"})
+        self.maps = [widgets.HTML() for _ in range(4)]
+        self.frames = [widgets.Image() for _ in range(3)]
+        self.captions = [widgets.HTML() for _ in range(8)]
+        self.pointer = Canvas(width=MAP_WIDTH, height=MAP_HEIGHT)
+        self.pointer.add_class("tvae-units")
+        for image in self.frames:
+            image.add_class("tvae-pixels")
+        self.frames[1].add_class("tvae-latents")
+        self.curve, self.driving = widgets.HTML(), widgets.Image()
+        pictures = [overlay(self.maps[0], self.pointer), *self.maps[1:], *self.frames]
+        tiles = widgets.Box([tile(*pair) for pair in zip(self.captions, pictures, strict=False)])
+        tiles.add_class("tvae-tiles")
+        below = widgets.Box([tile(self.captions[7], self.driving), self.curve])
+        below.add_class("tvae-below")
+        controls = [self.c, self.d, self.scope, self.value, self.reset]
+        self.arrange(controls, self.words, self.problem, tiles, below)
+        self.begin()
         for control in (self.c, self.d):
-            control.observe(fit, "value")
-        self.reset.on_click(fit)
-        self.value.observe(self.guard(self.draw), "value")
-        self.canvas.on_mouse_down(self.guard(self.click))
-        self.canvas.on_mouse_move(self.guard(self.point))
-        self.canvas.on_mouse_out(self.guard(lambda *_: self.point(-1.0, -1.0)))
+            control.observe(self.guard(self.pick), "value")
+        for control in (self.value, self.scope):
+            control.observe(self.guard(self.change), "value")
+        self.reset.on_click(self.guard(self.refresh))
+        self.pointer.on_mouse_down(self.guard(self.click))
+        self.pointer.on_mouse_move(self.guard(self.point))
+        self.pointer.on_mouse_out(self.guard(lambda *_: self.point(-1.0, -1.0)))
 
-    def fit_controls(self, change: object = None) -> None:
-        """Set the limits and the value that the roll and the picked unit need."""
+    def draw(self) -> None:
+        """Set the controls to the roll and the picked unit, and draw."""
         t, (low, high) = self.explorer.roll.t, self.explorer.roll.sequence.range_of_t
         least, most = min(low - (high - low), 0.0), max(high + (high - low), 0.0)
-        self.fitting = True
+        self.setting = True
         self.c.max, self.d.max = t.shape[0] - 1, t.shape[1] - 1
+        self.c.value = self.explorer.capsule
         with self.value.hold_sync():  # the front end receives the last value only
             if (self.value.min, self.value.max) != (least, most):
                 self.value.value = 0.0  # within the limits of every sequence
                 self.value.min, self.value.max = least, most
             self.value.value = t[self.c.value, self.d.value].item()
-        self.fitting = False
-        self.draw()
+        self.setting = False
+        self.draw_maps()
 
-    def draw(self, change: object = None) -> None:
-        if self.fitting:
-            return
-        roll, unit = self.explorer.roll, (self.c.value, self.d.value)
-        t = roll.t
-        edited, changed = t.clone(), abs(self.value.value - t[unit].item()) > self.value.step / 2
-        if changed:
-            edited[unit] = self.value.value
-        first, *others = latent_maps(roll, edited, unit, self.pointed)
-        map_of_t = draw_map(first, UNIT)
-        self.canvas.width, self.canvas.height = map_of_t.size
-        self.t.value = png(map_of_t)
-        if self.drawn != (shown := (roll.sequence, roll.frame, unit, self.pointed)):
-            self.maps.value = png(row(*(draw_map(chart, UNIT) for chart in others))) if others else b""
-            self.drawn = shown
-        self.frames.value = png(latent_frames(roll, edited if changed else None))
-        now, rolled = edited[unit].item(), t[unit].item()
-        self.words.value = f"Capsule {unit[0]}, unit {unit[1]}: t = {now:.2f}, as rolled {rolled:.2f}"
+    def pick(self, change: dict) -> None:
+        if not self.setting:
+            before, self.explorer.capsule = self.explorer.capsule, self.c.value
+            if before == self.c.value:  # another unit of the same capsule
+                self.draw()
 
-    def unit_at(self, x: float, y: float) -> Unit | None:
-        c, d = int((y - LINE) // UNIT), int((x - 1) // UNIT)
-        return (c, d) if 0 <= c <= self.c.max and 0 <= d <= self.d.max else None
+    def change(self, change: dict) -> None:
+        if not self.setting:
+            self.draw_maps()
+
+    def edited(self) -> Tensor:
+        """t as rolled, with the picked unit at the value of the slider, or its capsule moved by as much."""
+        t, unit = self.explorer.roll.t.clone(), (self.c.value, self.d.value)
+        by = self.value.value - t[unit]
+        if by.abs() > self.value.step / 2:  # the slider's own rounding is no change
+            t[unit if self.scope.value == "one unit" else unit[0]] += by
+        return t
+
+    def draw_maps(self) -> None:
+        roll, unit, edited = self.explorer.roll, (self.c.value, self.d.value), self.edited()
+        sequence, frame, limits = roll.sequence, roll.frame, roll.sequence.range_of_t
+        hidden = roll.held_out and not self.explorer.revealed
+        self.maps[0].value = heat_map(edited, limits, "t, rolled", unit)
+        self.captions[0].value = "<b>t, rolled</b>: click a unit"
+        _, d = self.pointed or unit
+        self.put(self.maps[3], (sequence, frame, d), lambda: self.map_of_w(frame, d))
+        key = sequence, frame, unit, hidden
+        for place, name in ((1, "u_squared"), (2, "v")):
+            values = getattr(sequence, name)
+            self.put(self.maps[place], key, lambda v=values: self.map_of(v, frame, unit, hidden))
+        self.captions[1].value, self.captions[2].value, self.captions[3].value = (
+            f"<b>{name}</b>" for name in (f"u², frame {frame}", f"v = W u², frame {frame}", f"W of unit {d}")
+        )
+        self.draw_frames(roll.decoded, sequence.decode(edited.unsqueeze(0))[0])
+        self.draw_unit(unit)
+        self.say(edited, unit)
+
+    def map_of(self, values: Tensor | None, frame: int, unit: Unit, hidden: bool) -> str:
+        if values is None:
+            return "The plain VAE has no u."
+        shown = torch.full_like(values[frame], torch.nan) if hidden else values[frame]
+        return heat_map(shown, (0.0, values.max().item()), "one value for each unit", unit)
+
+    def map_of_w(self, frame: int, unit: int) -> str:
+        if self.explorer.roll.sequence.v is None:
+            return "The plain VAE has no W."
+        w = self.explorer.roll.sequence.weights_of(frame, unit)
+        limits = 0.0, max(w.max().item(), 1.0)
+        return heat_map(w, limits, "weights over frames and units", (frame, unit), ("frame", "unit"))
+
+    def draw_frames(self, rolled: Tensor, changed: Tensor) -> None:
+        apart = changed - rolled
+        gain = 0.5 / max(apart.abs().max().item(), 0.005)
+        for image, frame in zip(self.frames, (rolled, changed, 0.5 + gain * apart), strict=True):
+            image.value = png(frame_grid(frame.unsqueeze(0), 1))
+        names = "<b>Decoded</b>, as rolled", "<b>Decoded</b>, changed", f"<b>Difference</b>, {gain:.0f} times"
+        for caption, name in zip(self.captions[4:7], names, strict=True):
+            caption.value = name
+
+    def draw_unit(self, unit: Unit) -> None:
+        """Show when the picked unit is large: over the frames of the sequence, and in the test split."""
+        explorer, (c, d) = self.explorer, unit
+        roll = explorer.roll
+        sequence, anchor = roll.sequence, roll.sequence.exp.anchor
+        hidden = () if explorer.revealed else sequence.exp.held_out
+        true = [None if f in hidden else v for f, v in enumerate(sequence.t[:, c, d].tolist())]
+        steps = [float(frame - anchor) for frame in range(len(true))]
+        rolled = sequence.roll_capsules(steps)[:, c, d].tolist()
+        curves = [Curve("as encoded", true, "second"), Curve("as rolled", rolled, "first")]
+        title, place = f"t of unit {d}", (anchor, roll.position, sequence.exp.held_out)
+        self.put(self.curve, (sequence, unit, roll.position, hidden), lambda: chart(title, curves, *place))
+        self.put(self.driving, (explorer.run, unit), lambda: self.driving_frames(unit))
+        self.captions[7].value = f"<b>Test frames that drive unit {d} of capsule {c} the most</b>"
+
+    def driving_frames(self, unit: Unit) -> bytes:
+        frames, t = _gallery(self.explorer.run)
+        most = t[:, *unit].topk(DRIVING).indices
+        return png(sheet(frames[most], DRIVING, 2, 2))
+
+    def say(self, edited: Tensor, unit: Unit) -> None:
+        roll, (c, d) = self.explorer.roll, self.pointed or unit
+        words = f"Capsule {c}, unit {d}: t = {edited[c, d]:.2f}, as rolled {roll.t[c, d]:.2f}"
+        if roll.sequence.v is not None and (self.explorer.revealed or not roll.held_out):
+            u, v = roll.sequence.u_squared[roll.frame, c, d], roll.sequence.v[roll.frame, c, d]
+            words += f"; in frame {roll.frame} u² = {u:.2f}, v = {v:.2f}"
+        self.words.value = words
 
     def click(self, x: float, y: float) -> None:
-        if (unit := self.unit_at(x, y)) is not None:
-            self.c.value, self.d.value = unit
+        if (unit := unit_at(x, y, *self.explorer.roll.t.shape)) is not None:
+            self.d.value, self.c.value = unit[1], unit[0]
 
     def point(self, x: float, y: float) -> None:
-        before, self.pointed = self.pointed, self.unit_at(x, y)
+        before, self.pointed = self.pointed, unit_at(x, y, *self.explorer.roll.t.shape)
         if self.pointed != before:
-            self.debounce.call(self.guard(self.draw))
+            self.throttle.call(self.guard(self.draw_maps))

@@ -15,6 +15,7 @@ from tvae_core.data.mnist import DigitSequences
 from tvae_core.data.sequences import Batch
 from tvae_core.measures.metrics import capsule_correlation, capsule_correlation_at_chance, equivariance_error
 from tvae_core.measures.rolls import baselines, best_clamp, margins, roll_likelihoods
+from tvae_core.model.losses import negative_log_likelihood
 from tvae_core.model.torus import roll_smoothly
 from tvae_core.model.tvae import TVAE
 from tvae_core.training.runs import Run
@@ -135,6 +136,11 @@ class RollState:
         return int(self.position + 0.5) % len(self.sequence.t)
 
     @property
+    def held_out(self) -> bool:
+        """Whether t of l0 never saw that frame."""
+        return self.frame in self.sequence.exp.held_out
+
+    @property
     def t(self) -> Float[Tensor, "C D"]:
         """The rolled latents."""
         return self.sequence.roll_capsules([self.shift], self.capsules)[0]
@@ -143,6 +149,14 @@ class RollState:
     def decoded(self) -> Float[Tensor, "ch h w"]:
         """The frame decoded from the rolled latents."""
         return self.decoded_rolls[round(self.position * STEPS)]
+
+    @property
+    @torch.inference_mode()
+    def cost(self) -> float:
+        """-log p of the frame that the roll should look like, given the decoded frame, in nats."""
+        exp, truth = self.sequence.exp, self.sequence.batch.x[:, [self.frame]]
+        logits = self.sequence.model.logits(self.t[None, None])
+        return negative_log_likelihood(logits, truth, exp.likelihood).item()
 
     def at(self, shift: float) -> "RollState":
         """Return the state at another shift. Raises ValueError for one that is not in sequence.shifts."""
@@ -208,11 +222,19 @@ def title_of(run: Run, factor: str) -> str:
     return run.data.test.title(factor)
 
 
+Digit = UInt8[Tensor, "28 28"]
+
+
 class OwnDigit(NamedTuple):
     """A digit that is in no data set, and its transformation."""
 
-    digit: UInt8[Tensor, "28 28"]
+    digit: Digit
     factor: str
+
+
+def sees_digits(run: Run) -> bool:
+    """Return whether a run's sequences are made of digits."""
+    return isinstance(run.data.test, DigitSequences)
 
 
 def encode_own_digit(run: Run, own: OwnDigit) -> EncodedSequence:
@@ -221,7 +243,7 @@ def encode_own_digit(run: Run, own: OwnDigit) -> EncodedSequence:
     Raises ValueError for a run that does not see digits, and for a transformation that its data lack.
     """
     sequences = run.data.test
-    if not isinstance(sequences, DigitSequences):
+    if not sees_digits(run):
         raise ValueError(f"{run.exp.name} does not see digits; choose a run on MNIST above")
     varied = factors_of(run).index(check_choice(own.factor, factors_of(run), "transformation"))
     alone = copy.copy(sequences)

@@ -3,35 +3,36 @@
 import asyncio
 import html
 import logging
-import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import ipywidgets as widgets
-from traitlets import Any, HasTraits
+from jaxtyping import Float
+from torch import Tensor
+from traitlets import Any, Bool, HasTraits, Int
 
-from tvae_core.config import DATA_KINDS
-from tvae_core.explorer.pixels import CaptionedFrame, Timeline, png, side_by_side
-from tvae_core.explorer.scene import OwnDigit, encode_own_digit, factors_of, open_sequence, run_title
-from tvae_core.figures.notebook import fit_all
-from tvae_core.files import RUNS
-from tvae_core.training.registry import is_source, open_run, packed_runs
-from tvae_core.training.runs import Run, stored_runs
+from tvae_core.explorer.pixels import png, sheet
+from tvae_core.explorer.scene import (
+    Digit,
+    OwnDigit,
+    encode_own_digit,
+    factors_of,
+    open_sequence,
+    sees_digits,
+)
+from tvae_core.training.runs import Run
 
 log = logging.getLogger("tvae_core")
 
-# A control has 2 pixels of margin on each side, an image too.
 WIDE = widgets.Layout(width="calc(100% - 4px)", max_width="560px")
-WRAPPED = widgets.Layout(flex_flow="row wrap", grid_gap="0 12px")
-FITTING = widgets.Layout(
-    max_width="calc(100% - 4px)", align_self="flex-start", object_fit="contain", height="auto"
-)
+WORDS = {"description_width": "initial"}  # as wide as its words
+WRAPPED = widgets.Layout(flex_flow="row wrap", grid_gap="0 12px", align_items="center")
 
 
-class Debounce:
-    """Call a function once nothing else was asked for during some seconds.
+class Throttle:
+    """Call the latest of the functions asked for, at most once in so many seconds.
 
     The front end sends every move of a pointer, unlike those of a slider; drawn one by one they would queue.
     """
@@ -41,70 +42,104 @@ class Debounce:
 
     def call(self, function: Callable[[], None]) -> None:
         """Call it soon, in place of the one that still waits; at once where no event loop runs."""
-        if self._waiting is not None:
-            self._waiting.cancel()
         try:
-            self._waiting = asyncio.get_running_loop().call_later(self.seconds, function)
+            loop = asyncio.get_running_loop()
         except RuntimeError:
-            function()
+            return function()
+        if self._waiting is None:
+            loop.call_later(self.seconds, self._call)
+        self._waiting = function
+
+    def _call(self) -> None:
+        function, self._waiting = self._waiting, None
+        function()
 
 
 def overlay(*layers: widgets.DOMWidget) -> widgets.GridBox:
     """Lay widgets of one size on top of one another, the last one uppermost."""
     for layer in layers:
-        layer.layout = widgets.Layout(grid_area="all", margin="0", max_width="100%", height="auto")
-    cell = {"grid_template_areas": '"all"', "margin": "2px", "align_self": "flex-start"}
-    return widgets.GridBox(layers, layout=widgets.Layout(max_width="calc(100% - 4px)", **cell))
+        layer.layout.grid_area, layer.layout.margin, layer.layout.width = "all", "0", "100%"
+    cell = {"grid_template_areas": '"all"', "grid_template_columns": "minmax(0, 1fr)"}
+    return widgets.GridBox(layers, layout=widgets.Layout(width="calc(100% - 4px)", margin="2px", **cell))
 
 
-class FrameDisplay(widgets.VBox):
-    """Large frames above a timeline with a playhead."""
+class PictureButtons(widgets.VBox):
+    """Frames in rows that are buttons: clicked, or reached by Tab and pressed by Space."""
 
-    def __init__(self, name: str):
-        """Give the images the CSS classes tvae-NAME, tvae-NAME-timeline and tvae-NAME-playhead."""
-        self.frames, self.still, self.playhead = (widgets.Image() for _ in range(3))
-        self.frames.layout = FITTING
-        for image, part in ((self.frames, ""), (self.still, "-timeline"), (self.playhead, "-playhead")):
-            image.add_class(f"tvae-{name}{part}")
-        self._timeline: Timeline | None = None
-        super().__init__([self.frames, overlay(self.still, self.playhead)])
+    def __init__(self, n: int, columns: int, picked: Callable[[int], None]):
+        """Make n buttons; `picked` is called with the place of the one that is pressed."""
+        self.columns, self.image = columns, widgets.Image()
+        self.buttons = [widgets.Button(layout=widgets.Layout(width="auto")) for _ in range(n)]
+        for place, button in enumerate(self.buttons):
+            button.on_click(lambda _, place=place: picked(place))
+        layout = widgets.Layout(grid_template_columns=f"repeat({columns}, minmax(0, 1fr))", grid_gap="0")
+        cells = widgets.GridBox(self.buttons, layout=layout)
+        cells.add_class("tvae-cells")
+        super().__init__([overlay(self.image, cells)])
 
-    def show(self, frames: Sequence[CaptionedFrame], timeline: Timeline, position: float) -> None:
-        """Show these frames, and the timeline with its playhead at `position`, in frames."""
-        self.frames.value = png(side_by_side(frames))
-        if timeline is not self._timeline:
-            self._timeline, self.still.value = timeline, png(timeline.still)
-        self.playhead.value = png(timeline.playhead(position))
+    def show(self, frames: Float[Tensor, "n ch h w"], names: Sequence[str], chosen: Sequence[int]) -> None:
+        """Show a frame on each button; the chosen ones are framed."""
+        self.image.value = png(sheet(frames, self.columns, max(1, 56 // frames.shape[-1]), 2))
+        for place, button in enumerate(self.buttons):
+            button.layout.visibility = "visible" if place < len(names) else "hidden"
+            button.tooltip = names[place] if place < len(names) else ""
+            (button.add_class if place in chosen else button.remove_class)("tvae-chosen")
 
 
 class ExplorerState(HasTraits):
-    """The run, the sequence and the roll that every panel shows; panels observe `roll`, a RollState."""
+    """The run, the sequence and the roll that every panel shows; panels observe the traits."""
 
-    roll = Any()
+    roll = Any()  # RollState
+    capsule = Int(0)  # whose units are shown as a ring
+    revealed = Bool(False)  # whether the true held-out frames are shown
+    tab = Int(0)  # the tab that is open
 
     def __init__(self, runs: Sequence[Run]):
         """Show the first of the runs (rank_runs) that can be read. Raises ValueError if there is none."""
         super().__init__()
         self.runs = list(runs)
+        self.example: int | Digit = 0  # its place in the test split, or a digit of your own
+        self.drawn: Digit | None = None  # the latest digit of your own, shown or not
+        self.factor = ""
         while self.runs and self.roll is None:
             try:
-                self.choose(self.runs[0], 0, factors_of(self.runs[0])[0])
+                self.choose(self.runs[0])
             except OSError as error:
                 log.warning("run %s is left out: %s", self.runs.pop(0).folder.name, error)
         if not self.runs:
             raise ValueError("no run of sequences is there yet; train one: tvae --name tvae_Lpartial_mnist")
 
-    def choose(self, run: Run, image: int, factor: str) -> None:
-        """Show another test sequence. Raises ValueError for one that is not there (open_sequence)."""
-        roll = open_sequence(run, image, factor)
-        self.run, self.image, self.factor = run, image, factor  # image: its place in the test split
-        self.own: OwnDigit | None = None
-        self.roll = roll
+    @property
+    def own(self) -> OwnDigit | None:
+        """The digit of your own that is shown; None if it is an example of the test split."""
+        return OwnDigit(self.example, self.factor) if isinstance(self.example, Tensor) else None
 
-    def show(self, own: OwnDigit) -> None:
-        """Show a digit that is not in the test split. Raises ValueError as encode_own_digit does."""
-        roll = encode_own_digit(self.run, own).roll()
-        self.own, self.factor, self.roll = own, own.factor, roll
+    def choose(
+        self, run: Run | None = None, factor: str | None = None, example: int | Digit | None = None
+    ) -> None:
+        """Show another run, transformation or example; what is not named stays, δ and capsules too.
+
+        A run that has not the transformation shows its first one, and one without the example or without
+        digits the first example. Raises ValueError for an example that is not there (open_sequence).
+        """
+        another, run = run is not None, run or self.run
+        factors, example = factors_of(run), self.example if example is None else example
+        factor = factor or (self.factor if self.factor in factors else factors[0])
+        if another and (
+            not sees_digits(run) if isinstance(example, Tensor) else example >= len(run.data.test)
+        ):
+            example = 0
+        capsules = self.roll and self.roll.capsules
+        capsules = [c for c in capsules or () if c < run.exp.n_caps] or None
+        if isinstance(example, Tensor):
+            roll = encode_own_digit(run, OwnDigit(example, factor)).roll(capsules)
+            self.drawn = example
+        else:
+            roll = open_sequence(run, example, factor, capsules)
+        shift = self.roll.shift if self.roll else 0.0
+        self.run, self.factor, self.example = run, factor, example
+        self.capsule = min(self.capsule, len(roll.t) - 1)
+        self.roll = roll.at(shift) if shift in roll.sequence.shifts else roll
 
 
 @contextmanager
@@ -129,69 +164,40 @@ _FAULT = "This is a fault of the program; its traceback is in the log (JupyterLa
 
 
 class ExplorerPanel(widgets.VBox):
-    """Rows of widgets that show the explorer's state, with a line of words and one for errors."""
+    """Rows of widgets that show the explorer's state, with a line of words and one for errors.
+
+    A panel draws when the state changes, but one that is not `visible` waits until it is.
+    """
 
     def __init__(self, explorer: ExplorerState):
         super().__init__()
         self.explorer, self.words, self.problem = explorer, widgets.HTML(), widgets.HTML()
         self.guard = show_errors(self.problem)  # a decorator for callbacks
+        self.visible, self._drawn = True, {}
 
     def arrange(self, *rows: widgets.Widget | list[widgets.Widget]) -> None:
         """Put the rows below one another; the widgets of a list are side by side where there is room."""
         self.children = [widgets.HBox(r, layout=WRAPPED) if isinstance(r, list) else r for r in rows]
 
+    def begin(self) -> None:
+        """Draw now, and whenever the state changes."""
+        self.draw()
+        self.explorer.observe(self.guard(self.refresh), ("roll", "capsule", "revealed"))
 
-def open_explorer(
-    experiments: Sequence[str], scale: str, device: str = "auto", runs: str = ""
-) -> ExplorerState:
-    """Open the runs of sequences in a folder, the best first (rank_runs), and print which one is shown.
+    def refresh(self, change: object = None) -> None:
+        """Draw if the panel can be seen."""
+        if self.visible:
+            self.draw()
 
-    Where there is none, the packs of this repository are opened, and without these the experiments are
-    trained at that scale, in view. `runs` may also name one pack (open_run).
-    """
-    folder = runs or RUNS
-    found = rank_runs([open_run(runs)] if is_source(runs) else stored_runs(folder))
-    found = found or rank_runs(packed_runs())
-    explorer = ExplorerState(found or fit_all(experiments, scale, (), device, folder))
-    run, row = explorer.run, explorer.run.results["trained"]
-    chance = held_out_nats(run, "chance")
-    print(f"Opened {describe_run(run)}, the best of {len(explorer.runs)} runs")
-    if run.folder.is_file():
-        print(f"It is a pack, {run.folder}; a run of your own is opened once there is one")
-    print(f"nats/frame: reconstruction {row['reconstruction']:.0f}, mean frame {chance:.0f}")
-    if run.exp.scale == "smoke":
-        print("A smoke run shows noise. Train a better one: tvae --name tvae_Lpartial_mnist --scale quick")
-    return explorer
+    def draw(self) -> None:
+        """Show the state. Each kind of panel has its own."""
+        raise NotImplementedError
 
-
-def rank_runs(runs: Sequence[Run]) -> list[Run]:
-    """Sort the runs of sequences, the best first; runs of single frames are left out.
-
-    Smoke runs come last, since they show noise. Runs that are measured on the same data stay together, in
-    the order of DATA_KINDS; among them the one whose rolls into held-out frames cost the fewest nats is
-    first. After these come plain VAEs that roll no better than the mean frame, and models whose window
-    holds no frame out.
-    """
-
-    def rank(run: Run) -> tuple[bool, int, str, bool, bool, float]:
-        exp, nats = run.exp, held_out_nats(run)
-        plain = exp.topography == "none" and nats >= held_out_nats(run, "chance")
-        data = DATA_KINDS.index(exp.data), exp.test_data
-        return exp.scale == "smoke", *data, not exp.held_out, plain, nats
-
-    return sorted((run for run in runs if run.exp.n_transforms > 1), key=rank)
-
-
-def held_out_nats(run: Run, row: str = "trained") -> float:
-    """Return what rolls into held-out frames cost, in nats/frame; inf if that was not measured."""
-    nats = run.results[row].get("roll_held_out")
-    return math.inf if nats is None or math.isnan(nats) else nats
-
-
-def describe_run(run: Run) -> str:
-    """Name a run in words, with what its rolls into held-out frames cost in nats/frame."""
-    nats = held_out_nats(run)
-    return run_title(run) + (f" · held out {nats:.0f}" if math.isfinite(nats) else "")
+    def put(self, widget: widgets.Widget, key: object, make: Callable[[], str | bytes]) -> None:
+        """Give a widget a new value if `key`, all that the value depends on, has changed."""
+        if self._drawn.get(widget) != key:
+            widget.value = make()
+            self._drawn[widget] = key
 
 
 def latency(explorer: ExplorerState) -> dict[str, float]:
