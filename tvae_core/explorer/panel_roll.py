@@ -72,6 +72,7 @@ class RollPanel(ExplorerPanel):
         tiles = widgets.Box([tile(*pair) for pair in zip(self.captions, pictures, strict=True)])
         tiles.add_class("tvae-tiles")
         self.film, self.playhead, self.curves = (widgets.HTML() for _ in range(3))
+        self.curves.add_class("tvae-curves")
         strip = overlay(self.film, self.playhead)
         strip.add_class("tvae-film")
         below = widgets.Box([strip, self.curves])
