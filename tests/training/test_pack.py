@@ -95,11 +95,21 @@ def test_the_cost_is_that_of_the_models_before_and_after(small_run, packed):
     path, about = packed
     every = small_run.exp.with_options(eval_sequences=None)
     for model, row in ((small_run.model, "before"), (read_pack(path).model, "after")):
-        assert about["cost"][row]["reconstruction"] == pytest.approx(cost_by_hand(model, every, 30), abs=0.1)
+        assert about["cost"][row]["reconstruction"] == pytest.approx(
+            cost_by_hand(model, every, 30), abs=0.004
+        )
     again = cost_by_hand(read_pack(path).model, every, about["check"]["sequences"])
-    assert about["check"]["reconstruction"] == pytest.approx(again, abs=0.1)
+    assert about["check"]["reconstruction"] == pytest.approx(again, abs=0.004)
     assert about["cost"]["before"] != about["cost"]["after"]
     assert re.search(r"reconstruction .* \d+\.\d\d +\d+\.\d\d$", cost_lines(about)[1])
+
+
+def test_the_same_tensors_make_the_same_bytes_however_often(tmp_path):
+    tensors, contents = {"b": torch.zeros(2), "a": torch.ones(1, dtype=torch.int8)}, set()
+    for _ in range(20):
+        write_tensors(tmp_path / "file", tensors, {"one": 1})
+        contents.add((tmp_path / "file").read_bytes())
+    assert len(contents) == 1
 
 
 def changed(path, **words):
