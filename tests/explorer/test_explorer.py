@@ -467,5 +467,5 @@ def test_a_digit_of_ones_own_walks_through_the_transformation(runs):
     scene = encode_own_digit(runs[0], OwnDigit(digit, "rotation"))
     assert ((scene.frames[0, 0] > 0.5) == (digit > 127)).float().mean() > 0.98  # it is drawn at scale 0.99
     assert scene.batch.factors[0, :, 0].tolist() == list(range(18))
-    with pytest.raises(ValueError, match="sees sprites"):
+    with pytest.raises(ValueError, match="does not see digits"):
         encode_own_digit(runs[2], OwnDigit(digit, "rotation"))

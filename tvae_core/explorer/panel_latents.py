@@ -1,7 +1,5 @@
 """The panel of latents: t, u², v and W, what a changed unit or capsule does, and what a unit listens to."""
 
-from functools import lru_cache
-
 import ipywidgets as widgets
 import torch
 from ipycanvas import Canvas
@@ -19,7 +17,6 @@ DRIVING, SEARCHED = 6, 16  # frames shown, and test sequences among which they a
 Unit = tuple[int, int]  # capsule c, unit d
 
 
-@lru_cache(maxsize=2)
 @torch.inference_mode()
 def _gallery(run: Run) -> tuple[Tensor, Tensor]:
     """Test frames (n, ch, h, w) of all transformations, and their t (n, C, D)."""
@@ -34,6 +31,7 @@ class LatentsPanel(ExplorerPanel):
     def __init__(self, explorer: ExplorerState):
         super().__init__(explorer)
         self.setting, self.pointed, self.throttle = False, None, Throttle(0.03)
+        self.searched = None  # the run whose test frames `gallery` holds
         self.c, self.d = (
             widgets.BoundedIntText(0, min=0, max=1, description=name, layout={"width": "130px"}, style=WORDS)
             for name in ("Capsule", "Unit")
@@ -161,7 +159,9 @@ class LatentsPanel(ExplorerPanel):
         self.captions[7].value = f"<b>Test frames that drive unit {d} of capsule {c} the most</b>"
 
     def driving_frames(self, unit: Unit) -> bytes:
-        frames, t = _gallery(self.explorer.run)
+        if self.searched is not self.explorer.run:
+            self.searched, self.gallery = self.explorer.run, _gallery(self.explorer.run)
+        frames, t = self.gallery
         most = t[:, *unit].topk(DRIVING).indices
         return png(sheet(frames[most], DRIVING, 2, 2))
 
