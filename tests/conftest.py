@@ -6,9 +6,16 @@ install_import_hook("tvae_core", "beartype.beartype")
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 from tvae_core.data import mnist  # noqa: E402
 from tvae_core.data.mnist import Digits  # noqa: E402
+
+# The same cases in every run; a case may take long while a module is read for the first time.
+_RULES = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
+settings.register_profile("quick", max_examples=12, derandomize=True, **_RULES)
+settings.register_profile("thorough", max_examples=500, **_RULES)
+settings.load_profile("quick")
 
 
 @pytest.fixture(scope="session")

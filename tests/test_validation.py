@@ -30,7 +30,7 @@ def test_floats_are_finite(option, value):
     ("text", "words"),
     [
         ("lr=0", "lr is 0.0, but must be above 0"),
-        ("eps=-1e-9", "eps is -1e-09, but must be above 0"),
+        ("eps=-1e-9", "eps is -1e-09, but must be at least 1e-30"),
         ("kl_floor=0", "kl_floor is 0.0, but must be above 0"),
         ("kl_floor=1.5", "kl_floor is 1.5, but must be at most 1"),
         ("lr_decay=-0.5", "lr_decay is -0.5, but must be at least 0"),

@@ -21,17 +21,19 @@ from tvae_core.files import DATA
 from tvae_core.model.grouper import Grouper
 from tvae_core.model.losses import LIKELIHOODS
 from tvae_core.model.networks import ENCODERS
-from tvae_core.model.torus import BOUNDARIES, embed, offsets, window
+from tvae_core.model.torus import BOUNDARIES, check_kernel, embed, offsets, window
 from tvae_core.model.tvae import TVAE
 from tvae_core.scales import SCALES
 from tvae_core.seeding import generator
-from tvae_core.validation import between, check_choice, check_options, one_of
+from tvae_core.validation import between, check_choice, check_number, check_options, one_of
 
+MOST_UNITS = 5000  # in a frame, or in a capsule over all frames: W has the square of that many entries
 _COLOURED = ("mnist", "mnist_dual", "mnist_perspective", "mnist_accelerating", "mnist_random")
 DATA_KINDS = (*_COLOURED, "mnist_grey", "dsprites", "own")
 
 # An annotation is also the check that a value passes.
 Topography = Annotated[str, one_of(("capsules", "lattice", "none"))]
+SEEDS = 0, 2**32 - 1
 Count = Annotated[int, between(1)]
 Share = Annotated[float, between(0, 1)]
 Positive = Annotated[float, between(0, above=True)]
@@ -66,8 +68,8 @@ class Experiment:
     n_off_diag: Annotated[int, between(0)] | None = 1  # K = 2·n_off_diag + 1 if shifting; None: stationary
     boundary: Annotated[str, one_of(BOUNDARIES)] = "circular"
     trainable_w: bool = False
-    mu_init: float = 30.0
-    eps: Positive = 1e-6
+    mu_init: Annotated[float, between(-1e6, 1e6)] = 30.0
+    eps: Annotated[float, between(1e-30, 1e6)] = 1e-6
     likelihood: Annotated[str, one_of(LIKELIHOODS)] = "bernoulli"
     encoder: Annotated[str, one_of(ENCODERS)] = "perceptron"  # networks.ENCODERS
     u_mean_init: Moderate = 0.0  # added to the initial mean and log-variance of q(u|x)
@@ -75,7 +77,7 @@ class Experiment:
     standardised: bool = False  # the decoder takes out the initial mean and spread of t (networks.Decoder)
     he_init: bool = False  # weights before a ReLU begin with He's variance (networks.he_init)
 
-    seed: Annotated[int, between(0, 2**32 - 1)] = 1
+    seed: Annotated[int, between(*SEEDS)] = 1
     warm_start: str = ""  # the weights that training begins with (training.warm_start); "": new ones
     batch_size: Count = 8  # sequences
     max_epochs: Count = 100
@@ -96,8 +98,8 @@ class Experiment:
     precision: Annotated[str, one_of(("float32", "bfloat16", "auto"))] = "float32"
 
     eval_epochs: Count = 5  # epochs between evaluations on the validation split
-    eval_sequences: Count | None = None  # of the test split that are measured; None: all
-    n_is_samples: Count = 10
+    eval_sequences: Count | None = None  # of the test split that are measured, at most; None: all
+    n_is_samples: Annotated[int, between(1, 1000)] = 10
     wandb_on: bool = False
 
     def __post_init__(self):
@@ -116,13 +118,12 @@ class Experiment:
             raise ValueError(f"n_transforms is {self.n_transforms}, but {self.data} sequences have {frames}")
         if math.prod(self.capsule_shape) != self.cap_dim:
             raise ValueError(f"capsule {self.capsule} does not have cap_dim = {self.cap_dim} units")
-        rank = {"none": None, "capsules": 2, "lattice": len(self.capsule_shape)}[self.topography]
-        if rank and set(self.group_kernel[rank:]) == {1}:  # (13, 13, 1), as the official scripts write it
-            object.__setattr__(self, "group_kernel", self.group_kernel[:rank])
-        if rank is not None and len(self.group_kernel) != rank:
-            raise ValueError(f"group_kernel is {self.group_kernel}, but must have {rank} lengths")
-        if self.topography == "capsules" and self.group_kernel[0] > self.n_transforms:
-            raise ValueError(f"group_kernel is {self.group_kernel}, but there are {self.n_transforms} frames")
+        if self.topography != "none":
+            frames = self.n_transforms if self.topography == "capsules" else None
+            kernel = check_kernel(self.group_kernel, self.capsule_shape, frames, self.n_off_diag is None)
+            object.__setattr__(self, "group_kernel", kernel)
+        if (most := max(self.n_caps, self.n_transforms) * self.cap_dim) > MOST_UNITS:
+            raise ValueError(f"cap_dim · n_caps or n_transforms is {most:,}, but at most {MOST_UNITS:,} fit")
 
     @property
     def capsule_shape(self) -> tuple[int, ...]:
@@ -171,12 +172,16 @@ class Experiment:
     ) -> SplitSequences:
         """Return the sequences of a split (train, validation, test), of `data` or, for test, `test_data`.
 
+        Raises ValueError for an unknown split, seed or device, and what load_images raises.
+
         >>> from tvae_core import EXPERIMENTS
         >>> test = EXPERIMENTS["tvae_Lpartial_mnist"].at_scale("smoke").build_sequences("test", seed=0)
         >>> batch = test.batch(torch.arange(4), torch.Generator().manual_seed(0))
         >>> batch.x.shape, batch.factors.shape, batch.varied.shape
         (torch.Size([4, 18, 3, 28, 28]), torch.Size([4, 18, 3]), torch.Size([4]))
         """
+        check_number("seed", seed, *SEEDS)
+        check_choice(str(device).partition(":")[0], ("cpu", "cuda", "mps"), "device")
         images = self.load_images(folder)
         if self.data == "own":
             images.check(self.n_transforms, self.frame_shape, self.closed)
@@ -201,7 +206,7 @@ class Experiment:
 
     def build_model(self, seed: int | None = None) -> TVAE:
         """Return a new model on the CPU; its weights depend on the seed alone (None: its own seed)."""
-        seed = self.seed if seed is None else seed
+        seed = self.seed if seed is None else check_number("seed", seed, *SEEDS)
         with torch.random.fork_rng(devices=[]):
             torch.random.set_rng_state(generator("cpu", seed, "weights").get_state())
             start = self.u_mean_init, self.u_logvar_init, self.standardised, self.he_init, self.encoder

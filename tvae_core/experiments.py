@@ -50,7 +50,15 @@ def _rows() -> list[Experiment]:
     ]
 
 
-EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType({row.name: row for row in _rows()})
+class _Table(dict):
+    def __missing__(self, name: str):
+        try:
+            check_choice(name, self, "experiment")
+        except ValueError as error:
+            raise KeyError(str(error)) from None
+
+
+EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(_Table({row.name: row for row in _rows()}))
 
 # What people call a model; a name without its data stands for both.
 _TITLES = {

@@ -4,8 +4,10 @@ import ast
 import difflib
 import functools
 import math
+import operator
 import re
 from collections.abc import Callable, Iterable
+from numbers import Real
 from types import NoneType, UnionType
 from typing import Annotated, Union, get_args, get_origin, get_type_hints
 
@@ -27,7 +29,7 @@ def check_choice(value: str, allowed: Iterable[str], what: str) -> str:
     folded = {name.lower(): name for name in names}
     near = difflib.get_close_matches(str(value).lower(), folded, n=1, cutoff=0.4)
     hint = f"; did you mean {folded[near[0]]!r}?" if near else ""
-    raise ValueError(f"{what} {value!r} is not one of {', '.join(names)}{hint}")
+    raise ValueError(f"{what} {_shown(value)} is not one of {', '.join(names)}{hint}")
 
 
 def one_of(allowed: Iterable[str]) -> Check:
@@ -39,12 +41,93 @@ def between(least: int | float, most: int | float = math.inf, above: bool = Fals
     """Return the check that a number lies in a range; `above` leaves out `least` itself."""
 
     def check(option: str, value: int | float) -> None:
-        if value < least or value > most or (above and value == least):
+        if not least <= value <= most or (above and value == least):
             low = "above" if above else "at least"
             bound = f"at most {most}" if value > most else f"{low} {least}"
             raise ValueError(f"{option} is {value}, but must be {bound}")
 
     return check
+
+
+def check_number(
+    what: str, value: object, least: int | float = -math.inf, most: int | float = math.inf
+) -> int:
+    """Return a whole number if it lies in a range. Raises ValueError, naming it, for anything else.
+
+    >>> check_number("anchor", 18, 0, 17)
+    Traceback (most recent call last):
+    ValueError: anchor is 18, but must be at most 17
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool):
+        raise ValueError(f"{what} is {_shown(value)}, but must be a whole number")
+    between(least, most)(what, number)
+    return number
+
+
+def check_real(what: str, value: object, least: int | float = -math.inf, above: bool = False) -> float:
+    """Return a finite number if it is `least` or more, or `above` it. Raises ValueError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise ValueError(f"{what} is {_shown(value)}, but must be a finite number")
+    between(least, above=above)(what, value)
+    return float(value)
+
+
+def _shown(value: object) -> str:
+    return " ".join(repr(value).split())[:100]
+
+
+def check_tensors(**tensors: tuple[object, str]) -> dict[str, int]:
+    """Check the kinds and shapes of tensors, `name=(tensor, "float B S C D")`; return each axis's size.
+
+    The first word is float, whole or number (either); the others are the axes (`...`: any). A number is a
+    size, and axes of one name have one size in all of them. No value is read, so no device is waited for.
+    Raises ValueError.
+    """
+    sizes: dict[str, int] = {}
+    for name, (tensor, wanted) in tensors.items():
+        kind, *axes = wanted.split()
+        shape = ", ".join(axes) + "," * (len(axes) == 1)
+        if not hasattr(tensor, "is_floating_point"):
+            raise ValueError(f"{name} is a {type(tensor).__name__}, but must be a tensor ({shape})")
+        real = tensor.is_floating_point()
+        whole = not real and not tensor.is_complex() and str(tensor.dtype) != "torch.bool"
+        if not {"float": real, "whole": whole, "number": real or whole}[kind]:
+            words = {
+                "float": "fractions, such as torch.float32",
+                "whole": "whole numbers, such as torch.int64",
+            }
+            raise ValueError(f"{name} holds {tensor.dtype}, but must hold {words.get(kind, 'numbers')}")
+        if axes == ["..."]:
+            continue
+        known = [
+            int(axis) if axis.isdecimal() else sizes.setdefault(axis, size)
+            for axis, size in zip(axes, tensor.shape, strict=False)
+        ]
+        if known != list(tensor.shape) or len(known) != len(axes):
+            fixed = [f"{axis} = {sizes[axis]}" for axis in dict.fromkeys(axes) if axis in sizes]
+            given = f", with {', '.join(fixed)}" * (len(known) == len(axes) and bool(fixed))
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, but must be ({shape}){given}")
+    return sizes
+
+
+def check_values(least: int | float = -math.inf, most: int | float = math.inf, **tensors: object) -> None:
+    """Raise ValueError for a tensor with values that are not numbers or not in a range.
+
+    On a CPU alone: elsewhere the answer would have to be waited for.
+    """
+    for name, tensor in tensors.items():
+        if tensor.device.type != "cpu" or not tensor.numel():
+            continue
+        low, high = (value.item() for value in tensor.detach().aminmax())
+        if not math.isfinite(low) or not math.isfinite(high):
+            raise ValueError(f"{name} holds values that are not finite numbers (nan or inf)")
+        if low < least or high > most:
+            bounds = f"from {least:g} to {most:g}" if most < math.inf else f"at least {least:g}"
+            raise ValueError(f"{name} has values from {low:g} to {high:g}, but they must be {bounds}")
 
 
 @functools.cache

@@ -68,7 +68,7 @@ def test_window_ranges(length, first, last):
 
 def test_windows_of_all_lengths():
     assert all(window(k) == literal_window(k) and len(window(k)) == k for k in range(1, 40))
-    with pytest.raises(ValueError, match="length 0"):
+    with pytest.raises(ValueError, match="length of a kernel is 0"):
         window(0)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tvae_core.data import dsprites_archive as archive
 from tvae_core.data.dsprites_archive import AXES, IMAGE_SIZE, Packed
-from tvae_core.data.sequences import SPLITS, Batch
+from tvae_core.data.sequences import SPLITS, Batch, Each, asked
 from tvae_core.data.sources import ImageSet
 from tvae_core.files import DATA
 from tvae_core.validation import check_choice
@@ -66,7 +66,7 @@ def render(shape, scale, orientation, x, y) -> UInt8[np.ndarray, "*batch 64 64"]
 
     Shape 0, 1, 2 is square, ellipse, heart; scale 0..5 is 0.5 to 1.0; orientation 0..39 turns
     counter-clockwise from 0 to 2π, both included; x and y 0..31 put the centre at 16 to 48 pixels from left
-    and top. A pixel is set if its centre lies in the outline. Raises ValueError for an index out of range.
+    and top. A pixel is set if its centre lies in the outline. Raises ValueError for other indices or shapes.
 
     >>> render(shape=[0, 2], scale=[5, 5], orientation=[0, 0], x=[0, 31], y=[0, 31]).sum((1, 2)).tolist()
     [400, 222]
@@ -74,6 +74,8 @@ def render(shape, scale, orientation, x, y) -> UInt8[np.ndarray, "*batch 64 64"]
     latents = []
     for (name, size), values in zip(AXES.items(), (shape, scale, orientation, x, y), strict=True):
         values = np.asarray(values)
+        if values.dtype.kind not in "iuf":
+            raise ValueError(f"{name} is {values.tolist()!r:.60}, but must be indices from 0 to {size - 1}")
         wrong = values[(values < 0) | (values >= size) | (values != np.floor(values))]
         if wrong.size:
             raise ValueError(f"{name} {wrong.flat[0]} is not among the indices 0 to {size - 1}")
@@ -209,35 +211,30 @@ class SpriteSequences:
     def batch(self, index: Int[Tensor, " B"], generator: torch.Generator | None = None) -> Batch:
         """Return the sequences with these numbers; the varied factor and the start are drawn uniformly."""
         varied = torch.randint(len(FACTORS), index.shape, generator=generator, device=self.device)
-        return self.sequence(index, varied, generator)
+        return self._sequence(index.to(self.device), varied, generator)
 
-    def sequence(
-        self,
-        index: Int[Tensor, " B"],
-        varied: Int[Tensor, " B"] | int,
-        generator: torch.Generator | None = None,
-    ) -> Batch:
+    def sequence(self, index: Each, varied: Each | int, generator: torch.Generator | None = None) -> Batch:
         """Return sequences that vary the named factor each; without generator they start at its value 0.
 
-        A number stands for one cycle of each factor; numbers beyond the last cycle count from the first.
+        A number stands for one cycle of each factor; those beyond the last count from the first. Raises
+        ValueError as `asked`.
         """
-        index = index.to(self.device)
-        varied = torch.as_tensor(varied, device=self.device).expand(len(index))
+        return self._sequence(*asked(index, varied, self.device, len(FACTORS), math.inf), generator)
+
+    def _sequence(self, index: Tensor, varied: Tensor, generator: torch.Generator | None) -> Batch:
         cycles = self._cycles[self._firsts[varied] + index % self._counts[varied]]
         steps = torch.arange(self.n_frames, device=self.device).expand(len(index), -1)
         if generator is not None:
             size = FACTOR_SIZES[-1] * self.n_frames  # a multiple of every factor's number of values
             steps = steps + torch.randint(size, (len(index), 1), generator=generator, device=self.device)
-        moved = steps.unsqueeze(-1) * self._moves[varied].unsqueeze(1)
-        factors = (cycles[:, None, 1:] + moved) % self._sizes
+        factors = (cycles[:, None, 1:] + steps.unsqueeze(-1) * self._moves[varied].unsqueeze(1)) % self._sizes
         return Batch(self.frames(cycles[:, 0], factors), factors, varied, cycles[:, 0])
 
     def frames(self, labels: Int[Tensor, " B"], factors: Int[Tensor, "B S 4"]) -> Tensor:
         """Return the images (B, S, 1, 64, 64), 0 or 1, of shapes (B,) with these factor indices."""
         place = (factors * self._places).sum(-1) + labels.unsqueeze(1) * (FACTOR_SIZES[-1] * 15**3)
         bits = torch.arange(7, -1, -1, dtype=torch.uint8, device=self.device)
-        pixels = (self.packed[place].unsqueeze(-1) >> bits) & 1
-        return pixels.view(*place.shape, *self.image_shape).float()
+        return ((self.packed[place].unsqueeze(-1) >> bits) & 1).view(*place.shape, *self.image_shape).float()
 
 
 def _cycles(split: str, factor: int, sizes: tuple[int, ...]) -> Int[Tensor, "cycles 5"]:

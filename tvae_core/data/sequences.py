@@ -2,10 +2,16 @@
 
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from tvae_core.validation import check_number, check_tensors, check_values
+
 SPLITS = ("train", "validation", "test")
+
+
+Each = Int[Tensor, " B"]  # a number for each sequence of a batch
 
 
 class Batch(NamedTuple):
@@ -24,3 +30,21 @@ class Batch(NamedTuple):
 def held_out_frames(frames: int) -> int:
     """Return how many frames at the end are held out where models are compared: five, or a third if fewer."""
     return min(5, frames // 3)
+
+
+def asked(
+    index: Each, varied: Each | int, device: torch.device, factors: int, n: int | float
+) -> tuple[Each, Each]:
+    """Return which sequences are asked for and which of their factors varies in each, on the device.
+
+    Raises ValueError for numbers that are not whole, and on a CPU for a sequence or a factor that is not
+    there: there are n sequences.
+    """
+    check_tensors(index=(index, "whole B"))
+    if not isinstance(varied, Tensor):
+        varied = torch.tensor(check_number("varied", varied, 0, factors - 1), device=device)
+    varied = (varied.expand(len(index)) if varied.ndim == 0 else varied).to(device)
+    check_tensors(index=(index, "whole B"), varied=(varied, "whole B"))
+    check_values(0, n - 1, index=index)
+    check_values(0, factors - 1, varied=varied)
+    return index.to(device), varied

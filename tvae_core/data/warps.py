@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from tvae_core.validation import check_tensors, check_values
+
 DEGREES = tuple(20.0 * i for i in range(18))  # rotation, counter-clockwise
 HUES = tuple(20.0 * i for i in range(18))  # 180 is the red that a digit starts from
 SIZES = (
@@ -38,17 +40,37 @@ def _sample(images: Images, grid: Float[Tensor, "B S h w 2"], hues: PerFrame) ->
     return grey * hue_colours(hues)[..., None, None]
 
 
+def _check(images: Images, **per_frame: PerFrame) -> tuple[int, int]:
+    """Height and width of images (B, 1, h, w) in [0, 1] that belong to these values (B, S) of each frame."""
+    wanted = {name: (values, "float B S") for name, values in per_frame.items()}
+    sizes = check_tensors(images=(images, "float B 1 h w"), **wanted)
+    if min(sizes["h"], sizes["w"]) < 2:
+        raise ValueError(f"images have {sizes['h']} × {sizes['w']} pixels, but must have 2 × 2 at least")
+    check_values(0, 1, images=images)
+    check_values(**per_frame)
+    return sizes["h"], sizes["w"]
+
+
 def affine_frames(images: Images, degrees: PerFrame, scales: PerFrame, hues: PerFrame) -> Frames:
     """Return rotated, scaled and coloured frames of grey images, all at once on the images' device.
 
     images (B, 1, h, w) in [0, 1]; degrees counter-clockwise about the exact centre ((w-1)/2, (h-1)/2), where
     the official code turns about (14, 14); scales as factors; hues in degrees, 180 for red; each (B, S).
-    Returns (B, S, 3, h, w) in [0, 1], read bilinearly, zeros outside.
+    Returns (B, S, 3, h, w) in [0, 1], read bilinearly, zeros outside. Raises ValueError for other shapes and
+    types, and on a CPU for values that cannot be.
 
     >>> still = torch.zeros(2, 18)
     >>> affine_frames(torch.rand(2, 1, 28, 28), still, still + 1, still + 180).shape
     torch.Size([2, 18, 3, 28, 28])
     """
+    _check(images, degrees=degrees, scales=scales, hues=hues)
+    if scales.device.type == "cpu" and (scales <= 0).any():
+        raise ValueError(f"scales has values down to {scales.min():g}, but they must be above 0")
+    return turned_frames(images, degrees, scales, hues)
+
+
+def turned_frames(images: Images, degrees: PerFrame, scales: PerFrame, hues: PerFrame) -> Frames:
+    """Return affine_frames of values that are known to be right; none of them is read for a check."""
     h, w = images.shape[-2:]
     theta = torch.deg2rad(degrees)
     cos, sin = ((f / scales)[..., None, None] for f in (theta.cos(), theta.sin()))
@@ -90,9 +112,9 @@ def perspective_frames(images: Images, degrees: PerFrame, hues: PerFrame) -> Fra
     """Return frames of grey images turned in space (perspective_matrices) and coloured.
 
     images (B, 1, n, n) in [0, 1]; degrees and hues (B, S). Returns (B, S, 3, n, n) in [0, 1], read
-    bilinearly, zeros outside. Raises ValueError for images that are not square.
+    bilinearly, zeros outside. Raises ValueError for images that are not square, and as affine_frames does.
     """
-    h, w = images.shape[-2:]
+    h, w = _check(images, degrees=degrees, hues=hues)
     if h != w:
         raise ValueError(f"perspective turns need square images, not {h}×{w}")
     return projected_frames(images, perspective_inverses(degrees, h).to(images.dtype), hues)

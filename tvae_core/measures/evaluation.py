@@ -114,13 +114,20 @@ def evaluate(model: TVAE, exp: Experiment, data: Path = DATA, progress: bool = F
     `_at_draws`; the others of rolls are at E[z] and E[u²] (TVAE.latents). e_eq_chance takes partners from
     another sequence, and e_eq_share is e_eq / e_eq_chance.
 
-    data: the folder of downloaded data. progress: whether a bar is shown.
+    data: the folder of downloaded data. progress: whether a bar is shown. Raises ValueError for a model of
+    other images or latents than the experiment's.
 
     >>> from tvae_core import EXPERIMENTS
     >>> exp = EXPERIMENTS["tvae_Lshort_mnist"].at_scale("smoke").with_options(n_caps=2, eval_sequences=4)
     >>> evaluate(exp.build_model(), exp)["n_sequences"]
     4
     """
+    if not isinstance(model, TVAE):
+        raise ValueError(f"model is {model!r:.60}, but must be a TVAE")
+    own, wanted = (model.image_shape, model.capsules), (exp.image_shape, exp.n_caps)
+    if (*own, model.units) != (*wanted, exp.cap_dim):
+        words = f"images {own[0]}, {own[1]} capsules of {model.units} units"
+        raise ValueError(f"the model has {words}, but {exp.name} {wanted[0]}, {wanted[1]} of {exp.cap_dim}")
     device = next(model.parameters()).device
     return evaluate_sequences(model, exp, exp.build_sequences("test", exp.seed, device, data), progress)[0]
 

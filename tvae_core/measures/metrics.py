@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tvae_core.model.torus import roll_each
-from tvae_core.validation import check_choice
+from tvae_core.validation import check_choice, check_number, check_tensors, check_values
 
 Omega = Literal["first", "nearest"]
 
@@ -34,12 +34,16 @@ def equivariance_error(
     give the chance level of a model, which depends on how alike all its latents are. centred: whether the
     mean over a capsule's units is taken out before normalising. closed: whether time wraps. If not, the sum
     is over all pairs l < l + δ and not halved, which is the same number for closed sequences with S = D.
+    Raises ValueError for other shapes and types, and on a CPU for values that are not finite.
 
     >>> equivariance_error(torch.eye(6).view(1, 6, 1, 6))  # a peak that moves by one unit a frame
     tensor([0.])
     """
-    s = t.shape[1]
-    rolled, target = (_directions(x, centred) for x in (t, t if partner is None else partner))
+    partner = t if partner is None else partner
+    s = check_tensors(t=(t, "float B S C D"), partner=(partner, "float B S C D"))["S"]
+    check_number("the number of frames of t", s, least=1)
+    check_values(t=t, partner=partner)
+    rolled, target = (_directions(x, centred) for x in (t, partner))
     # Undoing l rolls turns every pair's distance into one between two rows, without a loop over δ; time
     # wraps, so the rows go round twice.
     lag = torch.arange(2 * s - 1, device=t.device)
@@ -61,8 +65,10 @@ def equivariance_error_at_chance(frames: int, capsules: int, units: int, centred
     The difference of two random unit vectors has a random direction, so its expected L1 norm is
     D · E‖a - b‖ · E|w_1|. Both expectations have closed forms, through the beta distribution of the angle.
     Centred directions fill the D - 1 dimensions across (1, …, 1), where each coordinate of w is
-    sqrt((D - 1) / D) of a coordinate in those dimensions.
+    sqrt((D - 1) / D) of a coordinate in those dimensions. Raises ValueError for numbers below 1.
     """
+    for what, number in (("frames", frames), ("capsules", capsules), ("units", units)):
+        check_number(what, number, least=1)
     d = units - centred
     if d == 0:
         return 0.0
@@ -91,8 +97,18 @@ def omega_rolls(
     varied: Int[Tensor, " B"],
     omega: Omega = "first",
 ) -> tuple[Int[Tensor, " B"], Int[Tensor, " B"]]:
-    """Return ObservedRoll and y_0 of each sequence (capsule_correlation); the roll is -1 without Ω."""
+    """Return ObservedRoll and y_0 of each sequence (capsule_correlation); the roll is -1 without Ω.
+
+    Raises ValueError as capsule_correlation does.
+    """
     check_choice(omega, ("first", "nearest"), "omega")
+    sizes = check_tensors(
+        t=(t, "float B S C D"), factors=(factors, "whole B S F"), varied=(varied, "whole B")
+    )
+    check_number("the number of sequences", sizes["B"], least=1)
+    check_values(t=t)
+    check_values(0, factors=factors)
+    check_values(0, sizes["F"] - 1, varied=varied)
     track = factors.gather(2, varied.view(-1, 1, 1).expand(-1, factors.shape[1], 1)).squeeze(2)  # (B, S)
     start, zero = track[:, 0], track == 0
     if omega == "first":
@@ -133,7 +149,8 @@ def capsule_correlation(
     t: latents (B, S, C, D). factors: (B, S, F), the index of each factor's value in each frame. varied: (B,),
     which factor moves. n is one more than the factor's largest index: a walk that comes to 0 comes from
     n - 1, so no sample with an Ω hides it. nan where fewer than two sequences, or only one start or roll,
-    make it undefined. Raises ValueError for another omega.
+    make it undefined. Raises ValueError for another omega, other shapes and types, and on a CPU for values
+    that are not finite or factors that are not there.
 
     >>> values = (torch.tensor([[1], [2], [5]]) + torch.arange(6)) % 6  # of one factor, in three sequences
     >>> t = F.one_hot(values, 6).float().unsqueeze(2)  # one capsule whose peak is at the value
@@ -177,18 +194,22 @@ def importance_sampled(
     lower bound of log p(x) whose expectation rises with n; ten draws leave it far from log p(x). `per_frame`:
     the mean over frames of logsumexp_i log w_i - log n, as the official code groups the draws (it leaves
     - log n out and so lies log 10 = 2.303 above). For L > 0 t couples the frames, and `per_frame` is no
-    bound. Raises ValueError for another grouping.
+    bound. Raises ValueError for another grouping, and for weights of another shape or of no draw.
     """
-    n, _, s = log_weights.shape
+    check_choice(over, ("sequence", "per_frame"), "over")
+    n, _, s = check_tensors(log_weights=(log_weights, "float n B S")).values()
+    check_number("the number of draws", n, least=1)
     if over == "sequence":
         return (log_weights.sum(2).logsumexp(0) - math.log(n)) / s
-    if over == "per_frame":
-        return (log_weights.logsumexp(0) - math.log(n)).mean(1)
-    raise ValueError(f"IWAE over {over!r} is not one of sequence, per_frame")
+    return (log_weights.logsumexp(0) - math.log(n)).mean(1)
 
 
 def iou(logits: Float[Tensor, "B S ch h w"], x: Float[Tensor, "B S ch h w"]) -> Float[Tensor, "B S"]:
-    """Return intersection over union of the pixels above one half, decoded and true, per frame; 1 if none."""
+    """Return intersection over union of the pixels above one half, decoded and true, per frame; 1 if none.
+
+    Raises ValueError for images of different shapes.
+    """
+    check_tensors(logits=(logits, "float B S ch h w"), x=(x, "float B S ch h w"))
     decoded, true = (logits > 0).flatten(2), (x > 0.5).flatten(2)
     union = (decoded | true).sum(-1)
     return torch.where(union > 0, (decoded & true).sum(-1) / union.clamp(min=1), 1.0)
@@ -200,8 +221,10 @@ def selectivity(
     """Return d′ of each unit for each class: (mean inside - mean outside) / sqrt(mean of both variances).
 
     responses (N, U), labels (N,) → (classes, U). 0 is chance, and a unit counts as selective from 0.85. nan
-    for a class with fewer than two members, or all but one.
+    for a class with fewer than two members, or all but one. Raises ValueError for other shapes or classes.
     """
+    check_tensors(responses=(responses, "float N U"), labels=(labels, "whole N"))
+    check_values(0, classes - 1, labels=labels)
     result = responses.new_full((classes, responses.shape[1]), math.nan)
     for k in range(classes):
         inside, outside = responses[labels == k], responses[labels != k]

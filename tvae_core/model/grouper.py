@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tvae_core.model.losses import Latents, SomeLatents, at_least_float32
 from tvae_core.model.torus import Offset, neighbourhood, neighbours
+from tvae_core.validation import check_real, check_tensors
 
 Frames = Int[Tensor, " n"] | None  # positions of some frames, or None: all S
 
@@ -38,11 +39,16 @@ class Grouper(nn.Module):
         boundary: str = "circular",
         trainable: bool = False,
     ):
-        """lattice: (S, *capsule); steps: for each axis of the capsule, its offsets on the lattice."""
+        """lattice: (S, *capsule); steps: for each axis of the capsule, its offsets on the lattice.
+
+        Raises ValueError for an mu or eps with which t is no finite number, and as `neighbours` does.
+        """
         super().__init__()
+        if not steps:
+            raise ValueError("a grouper needs offsets for one axis of the capsule at least")
         self.frames, self.capsule = lattice[0], tuple(lattice[1:])
-        self.eps = eps
-        self.mu = nn.Parameter(torch.tensor(float(mu)))
+        self.eps = check_real("eps", eps, 0, above=True)
+        self.mu = nn.Parameter(torch.tensor(check_real("mu", mu)))
         sites, inside = zip(*(neighbours(lattice, axis, boundary) for axis in steps), strict=True)
         self.trainable = trainable
         if trainable:
@@ -66,9 +72,9 @@ class Grouper(nn.Module):
 
         frames: those for which v is wanted (None: all S); it sums over u² of all frames nevertheless.
         """
-        b, s, c, d = u.shape
-        if s * d != (n := math.prod((self.frames, *self.capsule))):
-            raise ValueError(f"{s} frames of {d} units make {s * d} sites, but this W couples {n}")
+        b, s, c, d = check_tensors(u=(u, "float B S C D")).values()
+        if (s, d) != (self.frames, n := math.prod(self.capsule)):
+            raise ValueError(f"u has {s} frames of {d} units, but this W couples {self.frames} of {n}")
         energy = u.square().transpose(1, 2).reshape(b * c, s * d)
         # no bfloat16 under autocast: eps is below its resolution of a large v
         with torch.autocast(u.device.type, enabled=False):
@@ -81,8 +87,9 @@ class Grouper(nn.Module):
     def forward(self, z: SomeLatents, u: Latents, frames: Frames = None) -> SomeLatents:
         """Return t of z and u, each (B, S, C, D), or of some `frames` for which z is given.
 
-        Raises ValueError if frames or units do not fit W.
+        Raises ValueError if frames or units do not fit W, or z does not fit u.
         """
+        check_tensors(u=(u, "float B S C D"), z=(z, "float B S C D" if frames is None else "float B n C D"))
         return (z + self.mu) / torch.sqrt(self.energy(u, frames) + self.eps).sum(0)
 
     def seen_frames(self, anchor: int) -> list[int]:

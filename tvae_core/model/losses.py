@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tvae_core.seeding import normal_like
+from tvae_core.validation import check_choice, check_tensors
 
 # Axes: B sequences, S frames (n: some of them), C capsules, D units a capsule.
 Images = Float[Tensor, "B S ch h w"]
@@ -46,7 +47,10 @@ def negative_log_likelihood(logits: Images, x: Images, likelihood: str = "bernou
     `bernoulli`: p = sigmoid(logits) of each pixel. Grey values are used as they are, as in the paper, so this
     is a cross entropy, bounded below by the entropy of the targets (about 130 nats for MNIST), not by 0.
     `gaussian`: mean sigmoid(logits), standard deviation GAUSSIAN_SCALE; a density, so it can be negative.
+    Raises ValueError for another likelihood, and for images of another shape.
     """
+    check_choice(likelihood, LIKELIHOODS, "likelihood")
+    check_tensors(logits=(logits, "float B S ch h w"), x=(x, "float B S ch h w"))
     if likelihood == "bernoulli":
         return F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(2).sum(-1)
     return -gaussian_log_density(x, logits.sigmoid(), 2 * math.log(GAUSSIAN_SCALE))

@@ -21,7 +21,7 @@ from tvae_core.model.losses import (
 from tvae_core.model.networks import ENCODERS, Decoder, conv_transpose_init, he_init
 from tvae_core.model.torus import roll_each
 from tvae_core.seeding import generator, normal_like
-from tvae_core.validation import check_choice
+from tvae_core.validation import check_choice, check_number, check_tensors, check_values
 
 Noise = tuple[Float[Tensor, "draws _ C D"], ...]
 
@@ -81,13 +81,21 @@ class TVAE(nn.Module):
         he: bool = False,
         encoder: str = "perceptron",
     ):
-        """image_shape: (channels, height, width). Raises ValueError for an unknown likelihood or encoder.
+        """image_shape: (channels, height, width). Raises ValueError for an unknown name or wrong sizes.
 
         u_mean_init, u_logvar_init: where q(u|x) begins. standardised: the decoder takes out the mean and
         spread that t has there (networks.Decoder). he: networks.he_init, not conv_transpose_init.
         encoder: one of networks.ENCODERS.
         """
         super().__init__()
+        if len(image_shape) != 3:
+            raise ValueError(f"image_shape is {image_shape}, but must be (channels, height, width)")
+        for size in (*image_shape, capsules, units):
+            check_number("a size of the image, or the number of capsules or units,", size, least=1)
+        if grouper and math.prod(grouper.capsule) != units:
+            raise ValueError(
+                f"units is {units}, but the grouper's capsules have {math.prod(grouper.capsule)}"
+            )
         self.image_shape, self.capsules, self.units = tuple(image_shape), capsules, units
         self.likelihood = check_choice(likelihood, LIKELIHOODS, "likelihood")
         build = ENCODERS[check_choice(encoder, ENCODERS, "encoder")]
@@ -112,20 +120,33 @@ class TVAE(nn.Module):
         return t.mean().item(), t.std().item()
 
     def encode(self, x: Images) -> tuple[Gaussian, Gaussian | None]:
-        """Return q(z|x) and q(u|x) of each frame by itself; the latter is None for the plain VAE."""
+        """Return q(z|x) and q(u|x) of each frame by itself; the latter is None for the plain VAE.
+
+        Raises ValueError for images x (B, S, channels, height, width) of another size than the model's.
+        """
+        self._check_images(x)
         return self.encoder_z(x), self.encoder_u(x) if self.encoder_u else None
+
+    def _check_images(self, x: Images) -> None:
+        check_tensors(x=(x, "float B S " + " ".join(map(str, self.image_shape))))
 
     def group(self, z: SomeLatents, u: Latents | None, frames: Frames = None) -> SomeLatents:
         """Return t of z and u (Grouper), or t = z without u."""
         return z if u is None else self.grouper(z, u, frames)
 
     def logits(self, t: Latents) -> Images:
-        """Return g(t), the decoder's output before the sigmoid."""
+        """Return g(t), the decoder's output before the sigmoid. Raises ValueError for t of another shape."""
+        check_tensors(t=(t, f"float B S {self.capsules} {self.units}"))
         return self.decoder(t)
 
     def decode(self, t: Latents) -> Images:
-        """Return the pixel probabilities of t, frame by frame."""
-        return self.logits(t).sigmoid()
+        """Return the pixel probabilities of t, frame by frame.
+
+        Raises ValueError as `logits` does, and on a CPU for values that are not finite.
+        """
+        logits = self.logits(t)
+        check_values(t=t)
+        return logits.sigmoid()
 
     def forward(
         self,
@@ -139,8 +160,12 @@ class TVAE(nn.Module):
         x: values in [0, 1]. The draw takes its noise from the generator unless `noise` is given. Given the
         positions of some `frames`, z's encoder and the decoder see these alone, while t still sums over u² of
         all frames; if each frame is as likely as any other, the terms' means are unbiased. Noise for n times
-        as many sequences as x has gives n draws of each.
+        as many sequences as x has gives n draws of each. Raises ValueError for images of another size, and
+        on a CPU for values outside [0, 1] unless noise is given, as in training.
         """
+        self._check_images(x)
+        if noise is None:
+            check_values(0, 1, x=x)
         noise = self.noise(x, generator, frames) if noise is None else noise
         some = x if frames is None else x[:, frames]
         q_z, q_u = self.encoder_z(some), self.encoder_u(x) if self.encoder_u else None
@@ -170,8 +195,11 @@ class TVAE(nn.Module):
         """Return t without posterior noise, for figures and rolls: at E[z] and E[u²] = mean² + variance.
 
         t depends on the energy of u alone, and the variance of u carries much of it: at the mean of u the
-        energy all but vanishes, and t is many times too long for the decoder.
+        energy all but vanishes, and t is many times too long for the decoder. Raises ValueError for images of
+        another size, and on a CPU for values outside [0, 1].
         """
+        self._check_images(x)
+        check_values(0, 1, x=x)
         return self.latents_of(*self.encode(x))
 
     def latents_of(self, q_z: Gaussian, q_u: Gaussian | None) -> Latents:
@@ -185,8 +213,12 @@ class TVAE(nn.Module):
 
         A capsule of several dimensions is rolled along its first axis, or along each of `axes` at once: (0,),
         (1,) and (0, 1) roll the 2-D torus, whose sequences have one frame, in both directions and diagonally.
+        Raises ValueError for t of another shape, and for a frame or an axis that is not there.
         """
-        n = t.shape[1] if n is None else n
+        frames = check_tensors(t=(t, f"float B S {self.capsules} {self.units}"))["S"]
+        check_number("anchor", anchor, 0, frames - 1)
+        check_number("step", step)
+        n = check_number("n", frames if n is None else n, least=1)
         shifts = step * (torch.arange(n, device=t.device) - anchor).view(-1, 1)
         rolled = t[:, anchor : anchor + 1].expand(-1, n, -1, -1)
         for axis in axes:
@@ -202,8 +234,11 @@ class TVAE(nn.Module):
     def sample(self, sequences: int, frames: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """Return whole sequences from the prior as probabilities (sequences, S, channels, height, width).
 
-        With a grouper S is the number of frames that W couples, whatever `frames` says.
+        With a grouper S is the number of frames that W couples, whatever `frames` says. Raises ValueError for
+        numbers below 1.
         """
+        check_number("sequences", sequences, least=1)
+        check_number("frames", frames, least=1)
         frames = self.grouper.frames if self.grouper else frames
         like = next(self.parameters())
         noise = like.new_empty(2, sequences, frames, self.capsules, self.units)

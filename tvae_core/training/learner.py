@@ -52,6 +52,10 @@ class Learner:
         self.data = Splits(run.exp, run.data_folder, run.device)
         self.model = self.exp.build_model().to(run.device)
         self.optimizer = build_optimizer(self.exp, self.model)
+        if self.exp.batch_size > (n := len(self.data.train)):
+            raise ValueError(
+                f"batch_size is {self.exp.batch_size}, but there are {n:,} sequences to train on"
+            )
         self.steps_per_epoch = max(1, len(self.data.train) // self.exp.batch_size)
         self.total = self.exp.max_steps or self.exp.max_epochs * self.steps_per_epoch
         self.step, self.seconds, self.history = 0, 0.0, []

@@ -187,6 +187,10 @@ def plan(exp: Experiment, device: str = "auto", runs: Path | str = RUNS, data: P
     That is the device, the precision that `auto` means on it, and the source of the images that `auto`
     means with this folder `data`; nothing is fetched. Raises ValueError for a device that is not there.
     """
+    if not isinstance(exp, Experiment):
+        raise ValueError(
+            f"exp is {exp!r:.60}, but must be an Experiment, such as EXPERIMENTS['nontvae_mnist']"
+        )
     chosen = choose_device(device)
     source, key = exp.find_images(data)
     exp = exp.with_options(precision=choose_precision(exp.precision, chosen), source=source)
