@@ -61,7 +61,17 @@ def atomic(path: Path) -> Iterator[Path]:
         with unfinished.open("rb+") as file:
             os.fsync(file.fileno())
         unfinished.replace(path)
+    except OSError as error:  # a full disk names no file
+        if error.errno is None or error.filename not in (None, str(unfinished)):
+            raise
+        raise OSError(error.errno, f"{error.strerror}; what was there is kept", str(path)) from error
     finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what killed processes left of writing `path`; to be called by whoever holds its lock."""
+    for unfinished in path.parent.glob(f".[0-9]*-{path.name}"):
         unfinished.unlink(missing_ok=True)
 
 

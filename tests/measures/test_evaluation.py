@@ -206,12 +206,19 @@ def test_the_untrained_control_is_measured_once_for_all_seeds_and_trainings(row,
             controls.untrained_and_chance(SPRITES.with_options(**other), tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"no tensors", 200], ids=["empty", "foreign", "cut short"])
-def test_damaged_controls_are_measured_anew(row, tmp_path, caplog, content):
+def flipped(content):
+    return content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]
+
+
+DAMAGES = {"empty": lambda _: b"", "foreign": lambda _: b"no tensors", "cut short": lambda c: c[:200]}
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES.values(), flipped], ids=[*DAMAGES, "one bit"])
+def test_damaged_controls_are_measured_anew(row, tmp_path, caplog, damage):
     found = controls.untrained_and_chance(SPRITES, tmp_path)
     (path,) = tmp_path.rglob("*.safetensors")
     whole = path.read_bytes()
-    path.write_bytes(whole[:content] if isinstance(content, int) else content)
+    path.write_bytes(damage(whole))
     again = controls.untrained_and_chance(SPRITES, tmp_path)
     assert again[0] == found[0] and path.read_bytes() == whole
     assert f"{path} is damaged" in caplog.text

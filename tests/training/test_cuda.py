@@ -74,7 +74,7 @@ def test_an_interrupted_run_ends_as_if_it_had_never_stopped(data, tmp_path, monk
             raise RuntimeError("killed")
 
     straight = fit(exp, "cuda", tmp_path / "straight", data, False)
-    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", -1)  # a checkpoint after each step
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", -1.0)  # a checkpoint after each step
     with monkeypatch.context() as patch:
         patch.setattr(Step, "__call__", counted)
         with pytest.raises(RuntimeError, match="killed"):

@@ -8,6 +8,7 @@ import torch
 
 from tvae_core.cli import main
 from tvae_core.measures.evaluation import first_batches
+from tvae_core.store import DamagedFile, read_about, read_tensors, write_tensors
 from tvae_core.training.pack import (
     FORMAT,
     PRECISIONS,
@@ -16,7 +17,6 @@ from tvae_core.training.pack import (
     encode_weights,
     read_pack,
 )
-from tvae_core.training.store import DamagedFile, read_about, read_tensors, write_tensors
 
 WORDS = [
     "--set",

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tvae_core.files import PACKS
+from tvae_core.store import read_tensors, write_tensors
 from tvae_core.training.pack import CHECK_SEQUENCES, costs
 from tvae_core.training.registry import REGISTRY, open_run, read_registry
-from tvae_core.training.store import read_tensors, write_tensors
 
 MOST_BYTES = 10_000_000  # of a pack that lies in the repository
 FORMAT_1 = Path(__file__).with_name("format_1.tvae")  # of a version without n_draws, lr_warmup and warm_start

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from tvae_core.cli import main
+from tvae_core.store import DamagedFile
 from tvae_core.training import registry
 from tvae_core.training.pack import PackedRun
 from tvae_core.training.registry import REGISTRY, open_run, packed_runs, read_registry, register
-from tvae_core.training.store import DamagedFile
 
 ASKED = []  # paths
 

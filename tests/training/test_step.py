@@ -426,7 +426,7 @@ def stop_after(monkeypatch, steps):
 def test_stopped_together_they_go_on_as_if_they_had_not_and_alone_too(brief, data, tmp_path, monkeypatch):
     exp = tiny("tvae_Lshort_mnist")
     straight = seeds_of(exp, [1, 2, 3], tmp_path / "straight", data)
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)  # a checkpoint after each step
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1.0)  # a checkpoint after each step
     with monkeypatch.context() as patch:
         stop_after(patch, 4)
         with pytest.raises(RuntimeError, match="killed"):
@@ -444,7 +444,7 @@ def test_stopped_together_they_go_on_as_if_they_had_not_and_alone_too(brief, dat
 
 def test_seeds_that_stand_at_different_steps_end_at_the_same(brief, data, tmp_path, monkeypatch):
     exp = tiny("tvae_Lshort_mnist", **SGD)
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1.0)
     with monkeypatch.context() as patch:
         stop_after(patch, 3)
         with pytest.raises(RuntimeError, match="killed"):

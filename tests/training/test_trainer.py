@@ -145,7 +145,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(brief, data, tmp_path, mo
         raise RuntimeError("killed")
 
     straight = run_it(tiny(), tmp_path / "straight", data)
-    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1)  # one after each step
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)  # one after each step
     with monkeypatch.context() as patch:
         after_steps(patch, 4, die)
         with pytest.raises(RuntimeError, match="killed"):

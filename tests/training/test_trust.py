@@ -1,18 +1,23 @@
 """What is read back is what was written: damage is named and put aside, divergence stops, threads stay."""
 
+import errno
 import json
 import logging
+import os
 import signal
+import warnings
+from pathlib import Path
 
 import pytest
 import torch
 
 from tvae_core.experiments import EXPERIMENTS
+from tvae_core.store import DamagedFile, read_about, read_tensors, write_tensors
+from tvae_core.training import learner as learning
 from tvae_core.training import trainer as training
 from tvae_core.training.learner import DivergedError, Learner
 from tvae_core.training.runs import CHECKPOINT, Run, plan, stored_runs
 from tvae_core.training.step import Step
-from tvae_core.training.store import DamagedFile, read_about, read_tensors, write_tensors
 from tvae_core.training.trainer import Trainer, fit, fit_seeds
 
 SMALL = {"max_steps": 4, "batch_size": 2, "n_caps": 2, "eval_sequences": 2, "n_is_samples": 1}
@@ -63,6 +68,7 @@ def foreign(path):
     path.write_bytes(b"no tensors")
 
 
+MOMENTS = [4, 9, 16, 26]
 DAMAGES = [cut, flip, other_step, foreign]
 
 
@@ -191,7 +197,7 @@ def break_weights_at(monkeypatch, number):
 
 @pytest.mark.parametrize("number", [3, 6])
 def test_a_checkpoint_is_never_overwritten_by_broken_weights(number, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)  # one after each step
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1.0)  # one after each step
     exp = tiny(max_steps=6)
     straight = trained(tmp_path / "straight", exp)
     with monkeypatch.context() as patch:
@@ -300,3 +306,89 @@ def test_a_run_made_by_hand_reads_what_it_wrote(tmp_path):
     run = Run(tiny(), tmp_path / "by hand")
     run.save_checkpoint({f"model.{k}": v for k, v in tiny().build_model(7).state_dict().items()}, step=0)
     assert torch.equal(run.model.encoder_z.layers[0].weight, tiny().build_model(7).encoder_z.layers[0].weight)
+
+
+def test_results_that_were_changed_are_measured_again(tmp_path, monkeypatch):
+    run = trained(tmp_path)
+    for name in ("results", "history"):
+        path = run.folder / f"{name}.json"
+        whole = path.read_text()
+        digit = max(i for i, letter in enumerate(whole) if letter.isdigit() and letter != "9")
+        path.write_text(whole[:digit] + "9" + whole[digit + 1 :])
+        with pytest.raises(DamagedFile, match=f"{name}.json is not what was measured"):
+            plan(tiny(), "cpu", tmp_path, tmp_path).check()
+        with monkeypatch.context() as patch:
+            patch.setattr(Step, "__call__", lambda *_: pytest.fail("a step was taken again"))
+            again = trained(tmp_path)
+        assert again.complete and path.read_text() == whole
+
+
+def test_a_full_disk_is_said_and_costs_what_it_kept_from_being_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("TVAE_CHECKPOINT_SECONDS", "0")
+    straight, fsync, written = trained(tmp_path / "straight"), os.fsync, []
+
+    def full(file):
+        written.append(file)
+        if len(written) > 3:  # config.json and the checkpoints of two steps
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match=r"No space left on device; what was there is kept: .*checkpoint"):
+            trained(tmp_path / "full")
+    run = plan(tiny(), "cpu", tmp_path / "full", tmp_path / "full")
+    assert run.load_checkpoint()[1]["step"] == 2 and not list(run.folder.glob(".*"))
+    assert same_weights(trained(tmp_path / "full"), straight)
+
+
+@pytest.mark.parametrize("written", ["often", "-1", "nan", ""])
+def test_checkpoints_are_asked_for_in_seconds(written, tmp_path, monkeypatch):
+    monkeypatch.setenv("TVAE_CHECKPOINT_SECONDS", written)
+    with pytest.raises(ValueError, match=r"TVAE_CHECKPOINT_SECONDS is .*, but must be a number of seconds"):
+        trained(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_machine_or_torch_is_said(tmp_path, monkeypatch, said):
+    unfinished(tmp_path)
+    monkeypatch.setattr(learning, "computed_by", lambda _: "another machine")
+    trained(tmp_path)
+    assert "and now on another machine, so this is no longer one run bit for bit" in said.text
+
+
+def in_a_process_that_dies(folder, moment):
+    """Train in a process that is killed at its so many-th step, flush or rename; whether it was."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads, which idle here
+        child = os.fork()
+    if child == 0:
+        left = [moment]
+
+        def mortal(act):
+            def dying(*arguments):
+                left[0] -= 1
+                if left[0] == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return act(*arguments)
+
+            return dying
+
+        os.fsync, Path.replace, Step.__call__ = map(mortal, (os.fsync, Path.replace, Step.__call__))
+        try:
+            trained(folder)
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(tmp_path, monkeypatch):
+    """Steps, checkpoints, the controls and every file of the results: 26 moments, of which four are tried."""
+    monkeypatch.setenv("TVAE_CHECKPOINT_SECONDS", "0")
+    straight = trained(tmp_path / "straight")
+    for moment in MOMENTS:
+        assert in_a_process_that_dies(tmp_path / f"{moment}", moment)
+        again = trained(tmp_path / f"{moment}")
+        assert same_weights(again, straight) and again.results == straight.results
+        left = [path.name for path in (tmp_path / f"{moment}").rglob(".[0-9]*-*")]
+        assert not left, moment

@@ -13,7 +13,7 @@ from filelock import FileLock
 from jaxtyping import UInt8
 
 from tvae_core.data.sources import fetch_once
-from tvae_core.files import atomic
+from tvae_core.files import atomic, remove_unfinished
 
 FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 URL = f"https://github.com/google-deepmind/dsprites-dataset/raw/master/{FILE}"
@@ -97,6 +97,8 @@ def keep(path: Path, n: int, make: Callable[[], Packed]) -> Packed:
     writable = os.access(path.parent, os.W_OK)
     with FileLock(path.with_suffix(".lock")) if writable else contextlib.nullcontext():
         if (packed := read_kept(path, n)) is None:
+            if writable:
+                remove_unfinished(path)
             packed = make()
             try:
                 with atomic(path) as unfinished:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import shutil
 import socket
 import tempfile
 import threading
@@ -70,12 +71,15 @@ def fetch_once(target: Path, fetch: Callable[[Path], object]) -> None:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_name(f"{target.name}.lock")):
+        prefix = f"download-{target.name}-"
+        for unfinished in target.parent.glob(f"{prefix}*"):  # of a process that was killed
+            shutil.rmtree(unfinished)
         if target.exists():
             return
         patience = socket.getdefaulttimeout()
         socket.setdefaulttimeout(STALL)  # torchvision sets none, and would wait for ever
         try:
-            with tempfile.TemporaryDirectory(dir=target.parent, prefix="download-") as unfinished:
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=prefix) as unfinished:
                 fetch(Path(unfinished))
                 os.replace(Path(unfinished, target.name), target)
         except RuntimeError as error:  # torchvision's word for a broken download

@@ -20,9 +20,9 @@ from tvae_core.files import write_atomically
 from tvae_core.measures.catalog import MEASURES, flat, heading
 from tvae_core.measures.rolls import CLAMPS
 from tvae_core.model.tvae import TVAE
+from tvae_core.store import restore
 from tvae_core.training.pack import PackedRun, costs, decode_weights, encode_weights
 from tvae_core.training.runs import Run
-from tvae_core.training.store import restore
 
 COMPARED = 100  # test sequences on which the cost of int8 weights is measured
 COLOURS = 32  # of a map

@@ -8,19 +8,18 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from tvae_core.config import Experiment
 from tvae_core.data.kinds import SplitSequences
 from tvae_core.experiments import row_of
-from tvae_core.files import DATA, write_atomically
+from tvae_core.files import DATA, remove_unfinished
 from tvae_core.measures import metrics
 from tvae_core.measures.catalog import MEASURES
 from tvae_core.measures.evaluation import Row, by_factor, evaluate_sequences, test_batches
 from tvae_core.model.losses import GAUSSIAN_SCALE
 from tvae_core.model.tvae import TVAE
+from tvae_core.store import DamagedFile, read_tensors, write_tensors
 
 log = logging.getLogger("tvae_core")
 
@@ -68,23 +67,21 @@ def untrained_and_chance(
         return _measure(own, torch.device(device), data, progress)
     config = own.options(_OF_TRAINING)
     config |= {"images": own.load_images(data).key, "device": torch.device(device).type, "version": VERSION}
+    config["threads"] = torch.get_num_threads()  # sums round differently on another number of them
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
     path = folder / ".controls" / f"{digest}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
+        remove_unfinished(path)
         if path.is_file():
             try:
-                return _read(path)
-            except (SafetensorError, ValueError, KeyError, TypeError) as error:
-                log.warning("%s is damaged (%s): it is measured anew", path, error)
+                values, rows = read_tensors(path)
+                return rows, values
+            except DamagedFile as error:
+                log.warning("%s: it is measured anew", error)
         rows, values = _measure(own, torch.device(device), data, progress)
-        write_atomically(path, save(values, {"rows": json.dumps(rows)}))
+        write_tensors(path, values, rows)
     return rows, values
-
-
-def _read(path: Path) -> tuple[dict[str, Row], dict[str, Tensor]]:
-    with safe_open(path, "pt") as file:
-        return json.loads(file.metadata()["rows"]), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
 
 
 def _measure(

@@ -68,6 +68,12 @@ def describe(device: torch.device) -> str:
     return "Apple GPU (MPS)" if device.type == "mps" else cpu
 
 
+def computed_by(device: torch.device) -> str:
+    """Return all but the number of threads on which the bits of a training depend, in words."""
+    name = describe(device).partition(",")[0]
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()}), torch {torch.__version__}"
+
+
 def peak_device_memory(device: torch.device) -> int | None:
     """Return the most bytes that tensors took on a CUDA device in this process; None on any other."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None

@@ -12,8 +12,8 @@ from torch import Tensor
 from tvae_core.data.sequences import SPLITS
 from tvae_core.files import write_atomically
 from tvae_core.measures.evaluation import BATCH, test_batches
+from tvae_core.store import DamagedFile
 from tvae_core.training.runs import Run
-from tvae_core.training.store import DamagedFile
 from tvae_core.validation import check_choice
 
 Arrays = dict[str, np.ndarray]

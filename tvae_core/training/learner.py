@@ -13,10 +13,11 @@ from tvae_core.measures.catalog import flat
 from tvae_core.measures.evaluation import evaluate_sequences
 from tvae_core.model.tvae import TVAE
 from tvae_core.seeding import generator
+from tvae_core.store import DamagedFile, read_about, read_tensors, restore
+from tvae_core.training.hardware import computed_by
 from tvae_core.training.runs import CHECKPOINT, Run
 from tvae_core.training.schedule import window_at
 from tvae_core.training.splits import Splits
-from tvae_core.training.store import DamagedFile, read_about, read_tensors, restore
 from tvae_core.training.warm_start import load_start
 
 TERMS = ("nll", "kl_z", "kl_u")
@@ -83,8 +84,9 @@ class Learner:
         self.step, self.seconds, self.history = (progress[k] for k in ("step", "seconds", "history"))
         self.saved_step, self.threads = self.step, progress["threads"]
         log.info("going on from step %d of %d", self.step, self.total)
-        if self.device.type != progress["device"]:
-            log.warning("begun on %s, so this is no longer one run bit for bit", progress["device"])
+        here = computed_by(self.device)
+        if (there := progress.get("computed_by", here)) != here:
+            log.warning("begun on %s and now on %s, so this is no longer one run bit for bit", there, here)
 
     def _furthest_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, object]] | None:
         """Return the furthest checkpoint of this training: the run's own, or one under another name."""
@@ -119,10 +121,11 @@ class Learner:
             f"try a smaller lr than {self.exp.lr:g}"
         )
 
-    def save(self, final: bool = False) -> None:
+    def save(self, final: bool = False, **about: object) -> None:
         """Write the checkpoint from which training goes on as if it had never stopped.
 
-        The final one leaves out the optimizer's state, which no step will need.
+        The final one leaves out the optimizer's state, which no step will need. about: more JSON values for
+        its header.
         """
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()} | {"terms": self.terms}
         for index, state in () if final else self.optimizer.state_dict()["state"].items():
@@ -130,7 +133,7 @@ class Learner:
         progress = {"step": self.step, "seconds": self.seconds, "history": self.history}
         progress |= {"device": self.device.type, "threads": self.threads, "window": self.window}
         progress["decoder"] = self.model.decoder.centre, self.model.decoder.spread
-        self.run.save_checkpoint(tensors, **progress)
+        self.run.save_checkpoint(tensors, **progress, computed_by=computed_by(self.device), **about)
         self.saved_step = self.step
 
     @property

@@ -16,8 +16,8 @@ from tvae_core.measures.catalog import heading
 from tvae_core.measures.evaluation import test_batches
 from tvae_core.measures.rolls import roll_likelihoods
 from tvae_core.model.tvae import TVAE
+from tvae_core.store import DamagedFile, read_about, read_tensors, restore, write_tensors
 from tvae_core.training.runs import CHECKPOINT, Run, experiment_of
-from tvae_core.training.store import DamagedFile, read_about, read_tensors, restore, write_tensors
 from tvae_core.validation import check_choice
 
 SUFFIX = ".tvae"

@@ -15,9 +15,9 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 from tvae_core.data.sources import STALL
 from tvae_core.files import DATA, DOWNLOADED_PACKS, PACKS, atomic, file_name, write_json
 from tvae_core.measures.catalog import DRAWS
+from tvae_core.store import DamagedFile, read_about, read_json
 from tvae_core.training.pack import SUFFIX, read_pack
 from tvae_core.training.runs import Run, load_run
-from tvae_core.training.store import DamagedFile, read_about, read_json
 from tvae_core.validation import check_choice
 
 REGISTRY = "registry.json"

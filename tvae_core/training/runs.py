@@ -18,9 +18,17 @@ from tvae_core.config import Experiment
 from tvae_core.experiments import EXPERIMENTS, title, write_experiment
 from tvae_core.files import DATA, RUNS
 from tvae_core.model.tvae import TVAE
+from tvae_core.store import (
+    DamagedFile,
+    json_digest,
+    read_about,
+    read_json,
+    read_tensors,
+    restore,
+    write_tensors,
+)
 from tvae_core.training.hardware import choose_device, choose_precision
 from tvae_core.training.splits import Splits
-from tvae_core.training.store import DamagedFile, read_about, read_json, read_tensors, restore, write_tensors
 from tvae_core.validation import check_choice
 
 CPU = torch.device("cpu")
@@ -96,7 +104,10 @@ class Run:
         if not {"trained", "untrained", "chance"} <= set(self._read("results.json")):
             raise DamagedFile(f"{self.folder / 'results.json'} lacks rows; its run is of another version")
         for name in (CHECKPOINT, PER_SEQUENCE):
-            self._own(name, read_about(self.folder / name))
+            self._own(name, about := read_about(self.folder / name))
+            for part, digest in about.get("digests", {}).items():
+                if json_digest(self._read(f"{part}.json")) != digest:
+                    raise DamagedFile(f"{self.folder / part}.json is not what was measured with {name}")
 
     def _own(self, name: str, about: dict[str, object]) -> None:
         if about["run"] != self.identity:
@@ -188,9 +199,7 @@ def plan(exp: Experiment, device: str = "auto", runs: Path | str = RUNS, data: P
     means with this folder `data`; nothing is fetched. Raises ValueError for a device that is not there.
     """
     if not isinstance(exp, Experiment):
-        raise ValueError(
-            f"exp is {exp!r:.60}, but must be an Experiment, such as EXPERIMENTS['nontvae_mnist']"
-        )
+        raise ValueError(f"exp is {exp!r:.60}, but must be an Experiment, one of EXPERIMENTS for example")
     chosen = choose_device(device)
     source, key = exp.find_images(data)
     exp = exp.with_options(precision=choose_precision(exp.precision, chosen), source=source)

@@ -1,6 +1,7 @@
 """`fit`: train, resume or load a run, exactly as if it had never been interrupted."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import groupby
@@ -12,25 +13,39 @@ from tvae_core.config import Experiment
 from tvae_core.files import DATA, RUNS, write_json
 from tvae_core.measures.controls import evaluate_with_controls
 from tvae_core.model.tvae import TVAE
+from tvae_core.store import is_json, json_digest
 from tvae_core.training.hardware import choose_device, describe, peak_device_memory
 from tvae_core.training.learner import LOG_STEPS, Learner
 from tvae_core.training.progress import Interruption, Tracker, report_progress, require_tracking, signals
 from tvae_core.training.provenance import peak_memory, software
 from tvae_core.training.runs import Run, plan
 from tvae_core.training.step import Step
-from tvae_core.training.store import is_json
 from tvae_core.training.warm_start import about_start
+from tvae_core.validation import check_real
 
-CHECKPOINT_SECONDS = 60
+CHECKPOINT_VARIABLE, CHECKPOINT_SECONDS = "TVAE_CHECKPOINT_SECONDS", 60.0  # between two checkpoints
 
 Watch = Callable[[TVAE, Sequence[Mapping[str, int | float]], float], None]
+
+
+def checkpoint_seconds() -> float:
+    """Return the seconds between two checkpoints: TVAE_CHECKPOINT_SECONDS, or 60; with 0 each step has one.
+
+    Raises ValueError for anything but a number from 0 up.
+    """
+    written = os.environ.get(CHECKPOINT_VARIABLE)
+    try:
+        return CHECKPOINT_SECONDS if written is None else check_real(CHECKPOINT_VARIABLE, float(written), 0)
+    except ValueError:
+        words = "but must be a number of seconds from 0 up, such as 60"
+        raise ValueError(f"{CHECKPOINT_VARIABLE} is {written!r}, {words}") from None
 
 
 class Trainer:
     """Takes the steps of learners that stand at the same one, and keeps their history and checkpoints."""
 
     def __init__(self, learners: Sequence[Learner], step: Step):
-        self.learners, self.step = learners, step
+        self.learners, self.step, self.between = learners, step, checkpoint_seconds()
 
     def train(self, progress: bool, watch: Watch | None = None) -> None:
         """Take all steps that are left; an interruption leaves a checkpoint and raises KeyboardInterrupt.
@@ -52,7 +67,7 @@ class Trainer:
                         tracker.show(learner.close_row())
                     if watch is not None:
                         watch(first.model, first.history, tracker.seconds)
-                if done or interruption.requested or tracker.saved_ago > CHECKPOINT_SECONDS:
+                if done or interruption.requested or tracker.saved_ago > self.between:
                     for learner in self.learners:
                         learner.check()
                         learner.seconds = tracker.seconds
@@ -129,6 +144,7 @@ def _fit(
     if all(run.complete for run in found):
         return found
     require_tracking(exps[0])
+    checkpoint_seconds()  # refused before anything is fetched or written
     images = exps[0].load_images(data)  # fetched, if need be
     if images.key != found[0].data_key:  # they could not be
         source = exps[0].image_set.source_of(images.key)
@@ -174,13 +190,14 @@ def _measure(learner: Learner, trained: bool, progress: bool) -> None:
     results, kept = evaluate_with_controls(
         learner.model.eval(), run.exp, run.folder.parent, run.data_folder, progress
     )
+    written = {"history": learner.history, "results": results}
     write_json(run.folder / "history.json", learner.history)
     if trained or not is_json(run.folder / "provenance.json"):  # it tells of the training
         source = run.exp.load_images(run.data_folder).source
         made = _provenance(run.device, source, learner.seconds) | about_start(run)
         write_json(run.folder / "provenance.json", made)
     run.save_per_sequence(**kept)
-    learner.save(final=True)
+    learner.save(final=True, digests={k: json_digest(v) for k, v in written.items()})
     write_json(run.folder / "results.json", results)  # last: now the run is complete
 
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from tvae_core.config import Experiment
 from tvae_core.files import RUNS, file_name
+from tvae_core.store import digest_of, read_about, read_tensors, write_tensors
 from tvae_core.training.runs import Run
-from tvae_core.training.store import digest_of, read_about, read_tensors, write_tensors
 
 
 def start_from(exp: Experiment, run: Run, runs: Path | str | None = RUNS) -> Experiment:

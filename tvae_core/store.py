@@ -96,6 +96,11 @@ def _header(path: Path) -> dict[str, str]:
     return header
 
 
+def json_digest(value: object) -> str:
+    """Return a digest of a JSON value, however it is laid out in a file."""
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
 def digest_of(tensors: Mapping[str, Tensor], words: str) -> str:
     """Return the SHA-256 of words and of tensors on the CPU, with their names, types and shapes."""
     digest = hashlib.sha256(words.encode())
