@@ -34,6 +34,7 @@ _MODULES = {
     "open_run": "training.registry",
     "own_experiment": "experiments",
     "roll": "model.torus",
+    "start_from": "training.warm_start",
 }
 __all__ = list(_MODULES)
 

@@ -51,8 +51,12 @@ def restore(model: TVAE, tensors: dict[str, Tensor], progress: dict[str, object]
     """Put the weights of a checkpoint into a model, and the moments of t that its decoder takes out.
 
     These are computed when a model is built, and sums round differently on another number of threads.
+    Raises DamagedFile for weights of another model.
     """
-    model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+    try:
+        model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+    except RuntimeError as error:
+        raise DamagedFile(f"the weights do not fit the model ({' '.join(str(error).split())})") from error
     decoder = model.decoder
     decoder.centre, decoder.spread = progress.get("decoder", (decoder.centre, decoder.spread))
 

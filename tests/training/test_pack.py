@@ -44,11 +44,14 @@ def test_weights_are_rounded_to_the_nearest_row_by_row(precision):
     g = torch.Generator().manual_seed(0)
     rows = torch.randn(5, 7, generator=g) * torch.tensor([1e-6, 1.0, 0.0, 3.0, 1e4]).unsqueeze(1)
     bias = torch.randn(7, generator=g)
-    encoded = encode_weights({"a.weight": rows, "a.bias": bias}, precision)
-    assert encoded["a.weight"].dtype == getattr(torch, precision)
+    kernel = rows.view(5, 7, 1, 1)
+    encoded = encode_weights({"a.weight": rows, "a.bias": bias, "k.weight": kernel}, precision)
+    assert encoded["a.weight"].dtype == encoded["k.weight"].dtype == getattr(torch, precision)
     decoded = decode_weights(encoded)
-    assert decoded.keys() == {"a.weight", "a.bias"}
-    assert torch.equal(decoded["a.bias"], bias)
+    assert decoded.keys() == {"a.weight", "a.bias", "k.weight"}
+    assert torch.equal(decoded["a.bias"], bias) and torch.equal(
+        decoded["k.weight"].view(5, 7), decoded["a.weight"]
+    )
     assert ((decoded["a.weight"] - rows).abs() <= nearest(rows, precision)).all()
 
 
@@ -141,6 +144,14 @@ def test_what_is_no_sound_pack_is_refused(kind, packed, tmp_path):
     spoil(path)
     with pytest.raises(OSError, match=words):
         read_pack(path)
+
+
+def test_weights_that_are_not_those_of_the_configuration_are_refused(packed, tmp_path):
+    tensors, about = read_tensors(packed[0])
+    del tensors["decoder.channel_bias"]
+    write_tensors(tmp_path / "less.tvae", tensors, about)
+    with pytest.raises(DamagedFile, match="weights do not fit the model"):
+        read_pack(tmp_path / "less.tvae").load_model()
 
 
 def test_a_checkpoint_is_not_a_pack(small_run):

@@ -25,9 +25,9 @@ def encode(
 ) -> Arrays:
     """Encode sequences with the model of a run and return their latents as arrays.
 
-    x: your own sequences (N, S, channels, height, width), uint8 or in [0, 1]; None: the first n sequences
-    (None: all) of a split of the run's data, `train`, `validation` or `test`. Those of the test split are the
-    ones that evaluate measures.
+    x: your own sequences (N, S, channels, height, width), uint8 or in [0, 1]; None: those of a split of the
+    run's data, `train`, `validation` or `test`. Those of the test split are the ones that evaluate measures.
+    n: only the first n of them.
 
     Axes: N sequences, S frames, C capsules, D units, F factors. Returned, float32 unless said otherwise:
     t (N, S, C, D) at E[z] and E[u²] (TVAE.latents); z_mean and z_logvar, u_mean and u_logvar (N, S, C, D),
@@ -45,7 +45,7 @@ def encode(
     ((4, 18, 2, 18), (4, 18, 3), (4, 18, 3, 28, 28))
     """
     parts: dict[str, list[Tensor]] = {}
-    for batch in _split(run, split, n) if x is None else _own(run, x):
+    for batch in _split(run, split, n) if x is None else _own(run, x[:n]):
         q_z, q_u = run.model.encode(batch["x"])
         found = {"t": run.model.latents_of(q_z, q_u), "z_mean": q_z.mean, "z_logvar": q_z.logvar}
         found |= {"u_mean": q_u.mean, "u_logvar": q_u.logvar} if q_u else {}
@@ -53,7 +53,7 @@ def encode(
             if key != "x":
                 parts.setdefault(key, []).append(value)
     arrays = {key: torch.cat(values).numpy() for key, values in parts.items()}
-    return arrays | ({"names": np.array(run.data.test.factors)} if x is None else {})
+    return arrays | ({"names": np.array(run.data.test.factors, str)} if x is None else {})
 
 
 @torch.inference_mode()

@@ -54,22 +54,22 @@ class PackedRun(Run):
 
 
 def encode_weights(weights: Mapping[str, Tensor], precision: str) -> dict[str, Tensor]:
-    """Return parameters with fewer bits: matrices as int8 or bfloat16, all others as float32.
+    """Return parameters with fewer bits: weights of layers as int8 or bfloat16, all others as float32.
 
-    int8: row r of a matrix, the weights of one output unit, is s_r · q with whole numbers q from -127 to 127
-    and s_r = max |row r| / 127, which stands beside it as NAME.scale (rows, 1).
+    int8: row r of a matrix or kernel, the weights of one output unit, is s_r · q with whole numbers q from
+    -127 to 127 and s_r = max |row r| / 127, which stands beside it as NAME.scale.
     Raises ValueError for another precision.
     """
     check_choice(precision, PRECISIONS, "precision")
     encoded = {}
     for name, weight in weights.items():
         weight = weight.detach().cpu().float()
-        if weight.ndim != 2 or not name.endswith(".weight"):
+        if weight.ndim < 2 or not name.endswith(".weight"):
             encoded[name] = weight
         elif precision == "bfloat16":
             encoded[name] = weight.bfloat16()
         else:
-            scale = weight.abs().amax(1, keepdim=True) / 127
+            scale = weight.abs().amax(tuple(range(1, weight.ndim)), keepdim=True) / 127
             encoded[name + _SCALE] = scale
             encoded[name] = (weight / scale.where(scale > 0, 1.0)).round().to(torch.int8)
     return encoded
@@ -132,7 +132,7 @@ def pack(run: Run, path: Path, precision: str = "int8") -> dict[str, object]:
         "history": _thinned(run.history),
         "provenance": run.provenance,
         "cost": {"sequences": n, "before": _means(before, n), "after": _means(after, n)},
-        "check": {"sequences": CHECK_SEQUENCES, **_means(after, CHECK_SEQUENCES)},
+        "check": {"sequences": min(CHECK_SEQUENCES, n), **_means(after, CHECK_SEQUENCES)},
     }
     write_tensors(path, tensors, about)
     return about

@@ -4,8 +4,13 @@ import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
+from torch import Tensor
+
+from tvae_core.data.own_files import read_sequences
 from tvae_core.measures.catalog import MEASURES, flat, heading
 from tvae_core.measures.evaluation import evaluate
+from tvae_core.training.hardware import choose_device
 from tvae_core.training.latents import decode, encode, read_array, write_arrays
 from tvae_core.training.pack import SUFFIX, PackedRun, cost_lines, pack
 from tvae_core.training.registry import register
@@ -32,7 +37,7 @@ def add_options(command: str, add: Callable[..., object]) -> None:
         add("--out", type=_npz, required=True, metavar="FILE", help="ends in .npz")
         add("--split", default="test", help="train, validation or test")
         add("--first", type=int, metavar="N", help="so many sequences of the split (default: all)")
-        add("--x", type=Path, metavar="FILE", help="an .npz whose array x is encoded in place of a split")
+        add("--x", type=Path, metavar="PATH", help="your own in place of a split: .npz, .npy or a folder")
     if command == "decode":
         add(
             "latents", type=Path, metavar="LATENTS", help="an .npz whose array t is decoded, from tvae encode"
@@ -54,7 +59,8 @@ def run_pack(run: Run, options: argparse.Namespace) -> Lines:
 
 def run_evaluate(run: Run, options: argparse.Namespace) -> Lines:
     """Measure the model anew on this machine, and set its measures beside those that the run came with."""
-    came, here = flat(run.results["trained"]), flat(evaluate(run.model, run.exp, options.data, progress=True))
+    model = run.load_model(choose_device(options.device))
+    came, here = flat(run.results["trained"]), flat(evaluate(model, run.exp, options.data, progress=True))
     lines = [f"{'':46}{'as it came':>12}{'here':>12}"]
     for key in (key for measure in MEASURES for key in here if key.partition("/")[0] == measure):
         if here[key] is not None:
@@ -66,8 +72,7 @@ def run_evaluate(run: Run, options: argparse.Namespace) -> Lines:
 
 def run_encode(run: Run, options: argparse.Namespace) -> Lines:
     """Write the latents of a split, or of your own sequences, and say which arrays there are."""
-    x = read_array(options.x, "x") if options.x else None
-    arrays = encode(run, x, options.split, options.first)
+    arrays = encode(run, _own(options.x, run) if options.x else None, options.split, options.first)
     write_arrays(options.out, arrays)
     return [*(f"{k:10} {v.dtype!s:8} {v.shape}" for k, v in arrays.items()), _written(options.out)]
 
@@ -77,6 +82,10 @@ def run_decode(run: Run, options: argparse.Namespace) -> Lines:
     frames = decode(run, read_array(options.latents, "t"))
     write_arrays(options.out, {"frames": frames})
     return [f"{'frames':10} {frames.dtype!s:8} {frames.shape}", _written(options.out)]
+
+
+def _own(path: Path, run: Run) -> np.ndarray | Tensor:
+    return read_array(path, "x") if path.suffix == ".npz" else read_sequences(path, run.exp.closed).x
 
 
 def _written(path: Path) -> str:
