@@ -100,7 +100,8 @@ class Experiment:
     eval_epochs: Count = 5  # epochs between evaluations on the validation split
     eval_sequences: Count | None = None  # of the test split that are measured, at most; None: all
     n_is_samples: Annotated[int, between(1, 1000)] = 10
-    wandb_on: bool = False
+    wandb_on: bool = False  # the official scripts' name of tracker="wandb"
+    tracker: Annotated[str, one_of(("none", "wandb", "tensorboard"))] = "none"  # training.tracking
 
     def __post_init__(self):
         check_options(self)

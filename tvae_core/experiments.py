@@ -78,7 +78,7 @@ _TITLES = {
 
 
 # They name a run, or say where it is from, but do not make it another model.
-_ASIDE = ("name", "shows", "scale", "seed", "source", "wandb_on")
+_ASIDE = ("name", "shows", "scale", "seed", "source", "wandb_on", "tracker")
 
 
 def own_experiment(

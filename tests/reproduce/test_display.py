@@ -11,7 +11,7 @@ from tvae_core.reproduce.display import Display
 from tvae_core.reproduce.notebooks import Notebook
 from tvae_core.reproduce.request import Request
 from tvae_core.reproduce.tasks import Task
-from tvae_core.training.progress import PROGRESS_VARIABLE, Tracker
+from tvae_core.training.progress import PROGRESS_VARIABLE, Progress
 from tvae_core.training.runs import Run
 
 LONG = "tvae_Lpartial_mnist_generalization"
@@ -114,8 +114,9 @@ def test_without_a_terminal_there_are_plain_lines(display):
 def test_a_training_says_how_far_it_is(display, tmp_path, monkeypatch):
     display.path.touch()
     monkeypatch.setenv(PROGRESS_VARIABLE, str(display.path))
-    with Tracker(Run(EXPERIMENTS["nontvae_mnist"], tmp_path / "b"), 8, 5, 20, 0.0, progress=False) as tracker:
-        tracker.show({"step": 10, "nll": 283.2, "kl_z": 0.31, "kl_u": 12.4})
+    run = Run(EXPERIMENTS["nontvae_mnist"], tmp_path / "b")
+    with Progress(run, 8, 5, 20, 0.0, progress=False) as bar:
+        bar.show({"step": 10, "nll": 283.2, "kl_z": 0.31, "kl_u": 12.4})
     for line in display.path.read_text().splitlines():
         display.hear(line)
     (job,) = display.jobs.values()

@@ -271,7 +271,7 @@ def test_what_determines_a_run_determines_its_folder(option):
     exp = exp.with_options(data="dsprites") if option == "n_transforms" else exp  # MNIST has 18 frames
     changed = dataclasses.replace(exp, **{option: other}, **fits)
     assert getattr(changed, option) != value
-    same = option in ("shows", "scale", "source", "wandb_on")
+    same = option in ("shows", "scale", "source", "wandb_on", "tracker")
     assert (named(changed, "k").identity == named(exp, "k").identity) == same
     assert named(exp, "k").identity == named(dataclasses.replace(exp), "k").identity
     assert named(exp, "k").identity != named(exp, "other images").identity

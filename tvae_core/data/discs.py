@@ -46,6 +46,15 @@ def turn_discs(
     return (discs * (rows.hypot(columns) <= size / 2)).round().to(torch.uint8)
 
 
+def recolour(discs: UInt8[Tensor, "N S 3 h w"], g: torch.Generator) -> UInt8[Tensor, "N S 3 h w"]:
+    """Return discs with their colours in a random order, and half of them, by chance, as negatives."""
+    order = torch.rand(len(discs), 3, generator=g).argsort(1).view(-1, 1, 3, 1, 1)
+    discs = discs.gather(2, order.expand_as(discs))
+    inside = discs.amax((0, 1, 2)) > 0
+    negative = torch.rand(len(discs), 1, 1, 1, 1, generator=g) < 0.5
+    return torch.where(negative & inside, 255 - discs, discs)
+
+
 def _places(picture: np.ndarray, n: int, size: int, g: torch.Generator) -> Tensor:
     """Draw n centres of discs that have contrast."""
     room, found = torch.tensor(picture.shape[:2]) - 1 - size, torch.empty(0, 2)
@@ -61,13 +70,15 @@ def turning_discs(n_train: int = 2000, n_test: int = 300, frames: int = 12, size
     """Return sequences to train on from one photograph, and to test on from the other.
 
     Discs lie anywhere in a photograph, and start at any of the angles: factor `rotation`, in S steps. The
-    label is the photograph. The places are drawn with one seed.
+    label is the photograph. The colours of one photograph are few, so those of its discs are exchanged
+    (recolour). All draws have one seed.
     """
     g = torch.Generator().manual_seed(0)
     parts, labels, split = [], [], []
     for label, (name, splits) in enumerate(PHOTOGRAPHS.items()):
         picture, n = photograph(name), n_train if "train" in splits else n_test
-        parts.append(turn_discs(picture, _places(picture, n, size, g), frames, size))
+        found = turn_discs(picture, _places(picture, n, size, g), frames, size)
+        parts.append(recolour(found, g) if "train" in splits else found)
         labels += [label] * n
         split += [splits[-1] if i % VALIDATION == 0 else splits[0] for i in range(n)]
     x = torch.cat(parts)

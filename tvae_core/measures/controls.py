@@ -26,7 +26,8 @@ log = logging.getLogger("tvae_core")
 VERSION = 1  # to be raised when newer code measures the same model differently
 # Options that change neither an untrained model nor what is measured of it.
 _OF_TRAINING = (
-    *("name", "shows", "scale", "source", "wandb_on", "batch_size", "max_epochs", "max_steps", "optimizer"),
+    *("name", "shows", "scale", "source", "wandb_on", "tracker", "batch_size", "max_epochs", "max_steps"),
+    "optimizer",
     *("lr", "momentum", "beta2", "lr_decay", "kl_floor", "kl_hold", "kl_ramp", "decode_every"),
     *("window_hold", "window_ramp", "precision", "eval_epochs", "lr_warmup", "n_draws"),
     "warm_start",

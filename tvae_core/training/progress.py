@@ -1,7 +1,5 @@
 """Show how a training goes, and hold an interruption back until a step is whole."""
 
-import importlib
-import importlib.util
 import logging
 import os
 import signal
@@ -13,7 +11,6 @@ from contextlib import contextmanager
 
 from tqdm.auto import tqdm
 
-from tvae_core.config import Experiment
 from tvae_core.training.runs import Run
 
 log = logging.getLogger("tvae_core")
@@ -58,12 +55,6 @@ class Interruption:
         self._signals.__exit__(None, None, None)
 
 
-def require_tracking(exp: Experiment) -> None:
-    """Raise ValueError if the experiment wants Weights & Biases and the package is not installed."""
-    if exp.wandb_on and importlib.util.find_spec("wandb") is None:
-        raise ValueError("wandb_on is True, but the package wandb is not installed: pip install wandb")
-
-
 def report_progress(run: Run, word: str, *values: object) -> None:
     """Append a line for run_all.sh to the file that TVAE_PROGRESS names (reproduce.display); else nothing."""
     if path := os.environ.get(PROGRESS_VARIABLE):
@@ -71,16 +62,12 @@ def report_progress(run: Run, word: str, *values: object) -> None:
             file.write("\t".join(map(str, ["train", run.folder.name, word, *values])) + "\n")
 
 
-class Tracker:
-    """Clock, progress bar and, with `wandb_on`, the Weights & Biases log of one run of so many sequences."""
+class Progress:
+    """Clock and progress bar of one run of so many sequences."""
 
     def __init__(self, run: Run, sequences: int, step: int, total: int, seconds: float, progress: bool):
         self.run, self.before, self.first, self.total = run, seconds, step, total
         self.frames_per_step = sequences * run.exp.n_transforms
-        self.wandb = None
-        if run.exp.wandb_on:
-            wandb = importlib.import_module("wandb")
-            self.wandb = wandb.init(project="tvae", id=run.folder.name, resume="allow")
         notebook = "ipykernel" in sys.modules
         if progress and not notebook:
             log.info("training %s", run)
@@ -97,15 +84,13 @@ class Tracker:
             else 10,  # in seconds; a log file needs no more
         )
 
-    def __enter__(self) -> "Tracker":
+    def __enter__(self) -> "Progress":
         self.began = self._saved = time.monotonic()
         report_progress(self.run, "step", self.first, self.total, "")
         return self
 
     def __exit__(self, *_: object) -> None:
         self.bar.close()
-        if self.wandb:
-            self.wandb.finish()
 
     @property
     def seconds(self) -> float:
@@ -128,5 +113,3 @@ class Tracker:
         losses = f"nll {row['nll']:.0f}, KL z {row['kl_z']:.1f}, KL u {row['kl_u']:.1f} nats"
         self.bar.set_postfix_str(f"{losses}, {steps * self.frames_per_step:,.0f} frames/s", refresh=False)
         report_progress(self.run, "step", row["step"], self.total, losses)
-        if self.wandb:
-            self.wandb.log(row, step=row["step"])

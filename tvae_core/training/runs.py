@@ -37,7 +37,7 @@ log = logging.getLogger("tvae_core")
 
 CHECKPOINT, PER_SEQUENCE = "checkpoint.safetensors", "per_sequence.safetensors"
 # The figure it shows, its scale and where its images come from do not determine a run; the images do.
-_NOT_DETERMINING = ("shows", "scale", "source", "wandb_on")
+_NOT_DETERMINING = ("shows", "scale", "source", "wandb_on", "tracker")
 _NO_PART_IN_TRAINING = (*_NOT_DETERMINING, "name", "test_data", "n_is_samples")
 
 

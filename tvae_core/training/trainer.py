@@ -10,16 +10,17 @@ from pathlib import Path
 import torch
 
 from tvae_core.config import Experiment
-from tvae_core.files import DATA, RUNS, write_json
+from tvae_core.files import DATA, RUNS, write_csv, write_json
 from tvae_core.measures.controls import evaluate_with_controls
 from tvae_core.model.tvae import TVAE
 from tvae_core.store import is_json, json_digest
 from tvae_core.training.hardware import choose_device, describe, peak_device_memory
 from tvae_core.training.learner import LOG_STEPS, Learner
-from tvae_core.training.progress import Interruption, Tracker, report_progress, require_tracking, signals
+from tvae_core.training.progress import Interruption, Progress, report_progress, signals
 from tvae_core.training.provenance import peak_memory, software
 from tvae_core.training.runs import Run, plan
 from tvae_core.training.step import Step
+from tvae_core.training.tracking import Tracker, require_tracker, show_rolls, start_tracker, tracker_of
 from tvae_core.training.warm_start import about_start
 from tvae_core.validation import check_real
 
@@ -56,23 +57,25 @@ class Trainer:
         """
         first = self.learners[0]
         size = min(first.exp.batch_size, len(first.data.train))
-        tracker = Tracker(first.run, size, first.step, first.total, first.seconds, progress)
-        with tracker, threads(first.threads), Interruption() as interruption:
+        clock = Progress(first.run, size, first.step, first.total, first.seconds, progress)
+        with clock, tracked(first) as tracker, threads(first.threads), Interruption() as interruption:
             while first.step < first.total:
                 self.step()
-                tracker.bar.update()
+                clock.bar.update()
                 done = first.step == first.total
                 if done or first.step % LOG_STEPS == 0:
                     for learner in reversed(self.learners):
-                        tracker.show(learner.close_row())
+                        clock.show(learner.close_row())
+                    if tracker is not None:
+                        tracker.log(first.history[-1])
                     if watch is not None:
-                        watch(first.model, first.history, tracker.seconds)
-                if done or interruption.requested or tracker.saved_ago > self.between:
+                        watch(first.model, first.history, clock.seconds)
+                if done or interruption.requested or clock.saved_ago > self.between:
                     for learner in self.learners:
                         learner.check()
-                        learner.seconds = tracker.seconds
+                        learner.seconds = clock.seconds
                         learner.save()
-                    tracker.saved()
+                    clock.saved()
                 if interruption.requested:
                     stopped = f"stopped at step {first.step} of {first.total}; ask again to go on"
                     raise KeyboardInterrupt(stopped)
@@ -89,7 +92,7 @@ def fit(
     """Return the trained and measured run of an experiment: loaded if it exists, resumed if interrupted.
 
     A run that another process trains is waited for, one that lacks measures is only measured. Its folder
-    ends up with config.json, history.json, results.json (rows `trained`, `untrained`, `chance`),
+    ends up with config.json, history.json and .csv, results.json (rows `trained`, `untrained`, `chance`),
     per_sequence.safetensors (what they are made of), provenance.json and checkpoint.safetensors.
 
     device: auto, cpu, cuda or mps. runs, data: the folders of runs and of downloaded data. progress: whether
@@ -123,7 +126,7 @@ def fit_seeds(
     together: train the missing ones as a batch of models; None: on CUDA, but not on a CPU, where it takes
     longer. Each seed ends up with the folder that `fit` would give it, from which `fit` goes on alone, and
     the other way round; what it is trained to is the same up to rounding (Step). The seconds of training are
-    those of all together. Weights & Biases follows one run of a process, so it is given one seed at a time.
+    those of all together. A tracker follows one run of a process, so it is given one seed at a time.
     """
     if together is None:
         together = choose_device(device).type == "cuda"
@@ -143,7 +146,7 @@ def _fit(
     found = [plan(exp, device, runs, data) for exp in exps]
     if all(run.complete for run in found):
         return found
-    require_tracking(exps[0])
+    require_tracker(exps[0])
     checkpoint_seconds()  # refused before anything is fetched or written
     images = exps[0].load_images(data)  # fetched, if need be
     if images.key != found[0].data_key:  # they could not be
@@ -159,7 +162,7 @@ def _fit(
 
 def _train_and_measure(runs: Sequence[Run], progress: bool, watch: Watch | None) -> None:
     def together(learner: Learner) -> tuple[int, ...]:
-        return (learner.step, learner.exp.seed) if learner.exp.wandb_on else (learner.step,)
+        return (learner.step, learner.exp.seed) if tracker_of(learner.exp) != "none" else (learner.step,)
 
     learners = sorted(map(Learner, runs), key=together)  # refuses what cannot be, before anything is written
     for run in runs:
@@ -171,6 +174,19 @@ def _train_and_measure(runs: Sequence[Run], progress: bool, watch: Watch | None)
         for learner in group:
             with threads(learner.threads):
                 _measure(learner, learner.step > done, progress)
+
+
+@contextmanager
+def tracked(learner: Learner) -> Iterator[Tracker | None]:
+    """Give the block the tracker of a run, None for none; close it, with rolls after the last step."""
+    tracker = start_tracker(learner.run, learner.history)
+    try:
+        yield tracker
+        if tracker is not None:
+            show_rolls(tracker, learner.run, learner.model)
+    finally:
+        if tracker is not None:
+            tracker.close()
 
 
 @contextmanager
@@ -192,6 +208,7 @@ def _measure(learner: Learner, trained: bool, progress: bool) -> None:
     )
     written = {"history": learner.history, "results": results}
     write_json(run.folder / "history.json", learner.history)
+    write_csv(run.folder / "history.csv", learner.history)
     if trained or not is_json(run.folder / "provenance.json"):  # it tells of the training
         source = run.exp.load_images(run.data_folder).source
         made = _provenance(run.device, source, learner.seconds) | about_start(run)
