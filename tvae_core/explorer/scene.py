@@ -1,7 +1,6 @@
 """Encode one sequence with a trained model once, then roll its capsules as often as needed."""
 
 import copy
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -96,11 +95,10 @@ class EncodedSequence:
         error = equivariance_error(t, closed=self.exp.closed)
         values |= {"e_eq": error, "seen_mean": best_clamp(values["seen_mean"], varied)}
         rows = margins(values, varied, [str(f) for f in range(self.batch.factors.shape[2])])
-        starts = self.t[self._starts]
-        r = capsule_correlation(starts, *self._factors)[int(varied)].item() if self.exp.closed else math.nan
+        r = capsule_correlation(self.t[self._starts], *self._factors)[int(varied)].item()
         found = {key: value.item() for key, value in values.items()}
         found |= {key: row[str(int(varied))] for key, row in rows.items()}
-        return found | {"capcorr_first": None if r != r else r}
+        return found | {"capcorr_first": r if self.exp.closed and r == r else None}
 
     def chance_of_capcorr(self) -> float:
         """Return the chance level of `capcorr`."""
