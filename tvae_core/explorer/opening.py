@@ -60,13 +60,14 @@ def held_out_nats(run: Run, row: str = "trained") -> float:
 def describe_run(run: Run) -> str:
     """Name a run in words, with what its rolls into held-out frames cost in nats/frame.
 
-    Such as `Lpartial MNIST · long · seed 2 · held-out 271`.
+    Such as `Lpartial MNIST · long · seed 2 · held-out 271`, and then the options that were changed.
     """
     name, *options = run.label.removeprefix("tvae_").split(" ")
-    words = name.replace("mnist", "MNIST").replace("dsprites", "dSprites").replace("_", " ")
-    parts = [" ".join([words.replace("nontvae", "VAE"), *options]), run.exp.scale, f"seed {run.exp.seed}"]
+    words = name.replace("nontvae", "VAE").replace("mnist", "MNIST").replace("dsprites", "dSprites")
     nats = held_out_nats(run)
-    return " · ".join(parts + [f"held-out {nats:.0f}"] * math.isfinite(nats))
+    parts = [words.replace("_", " "), run.exp.scale, f"seed {run.exp.seed}"]
+    parts += [f"held-out {nats:.0f}"] * math.isfinite(nats) + [" ".join(options)] * bool(options)
+    return " · ".join(parts)
 
 
 def numbers_of(run: Run) -> str:

@@ -50,7 +50,7 @@ def about_capcorr(roll: RollState) -> str:
     s, chance = len(roll.sequence.frames), roll.sequence.chance_of_capcorr()
     return (
         f"CapCorr: the correlation of the roll seen in t with the factor's steps, over the {s} starts of "
-        f"this sequence. 1 is exact, chance {chance:.2f}; – where t shows the same roll from every start."
+        f"this sequence; chance {chance:.2f}, – if t shows the same roll from every start."
     )
 
 
@@ -104,7 +104,7 @@ class ComparePanel(ExplorerPanel):
         self.draw_frames(names, rolls)
         self.draw_film(rolls, key)
         self.put(self.table, key, lambda: measures_table(dict(zip(LETTERS, rolls, strict=False))))
-        self.put(self.words, roll.sequence, lambda: f"<p>{about_capcorr(roll)}</p>")
+        self.put(self.words, roll.sequence, lambda: about_capcorr(roll))
 
     def offer(self) -> None:
         """Offer the other runs that see the same data, the next best first, and the untrained model."""

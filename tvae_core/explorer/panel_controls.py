@@ -49,7 +49,7 @@ class ControlsPanel(ExplorerPanel):
         )
         self.arrange(
             [self.run, self.factor, self.words],
-            [widgets.HTML("Example"), self.before, self.examples, self.after],
+            [widgets.HTML("Example"), self.before, self.after, self.examples],
             [self.slider, self.play, self.reveal],
             self.problem,
         )
