@@ -80,8 +80,10 @@ def test_a_pack_is_the_run_it_was_made_from(small_run, packed):
         small_run.model.decoder.centre,
         small_run.model.decoder.spread,
     )
-    with pytest.raises(FileNotFoundError, match="do not hold per_sequence"):
-        again.per_sequence("trained")
+    for kind in ("trained", "untrained"):
+        values, truth = again.per_sequence(kind), small_run.per_sequence(kind)
+        assert values.keys() == truth.keys() and torch.equal(values["varied"], truth["varied"])
+        torch.testing.assert_close(values["elbo"], truth["elbo"], rtol=0.01 * (kind == "trained"), atol=1e-2)
 
 
 def cost_by_hand(model, exp, sequences):

@@ -1,8 +1,10 @@
 """A trained model in one file to share: weights as int8 or bfloat16, its configuration and its measures."""
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -13,6 +15,7 @@ from tvae_core.config import Experiment
 from tvae_core.data.kinds import SplitSequences
 from tvae_core.files import DATA
 from tvae_core.measures.catalog import heading
+from tvae_core.measures.controls import evaluate_with_controls
 from tvae_core.measures.evaluation import test_batches
 from tvae_core.measures.rolls import roll_likelihoods
 from tvae_core.model.tvae import TVAE
@@ -20,6 +23,7 @@ from tvae_core.store import DamagedFile, read_about, read_tensors, restore, writ
 from tvae_core.training.runs import CHECKPOINT, Run, experiment_of
 from tvae_core.validation import check_choice
 
+log = logging.getLogger("tvae_core")
 SUFFIX = ".tvae"
 FORMAT = 1  # to be raised when newer code writes packs that this code cannot read
 PRECISIONS = ("int8", "bfloat16")
@@ -34,7 +38,7 @@ _ROWS_OF_RESULTS = {"trained", "untrained", "chance"}
 class PackedRun(Run):
     """A run that was read from a pack: as any other, but nothing lies in a folder and nothing is written.
 
-    `folder` is the pack's file. Values by test sequence are not in a pack (per_sequence raises OSError).
+    `folder` is the pack's file. A pack holds no values by test sequence: per_sequence measures them.
     """
 
     tensors: Mapping[str, Tensor] = dataclasses.field(default_factory=dict, repr=False)
@@ -48,9 +52,15 @@ class PackedRun(Run):
 
     def _load(self, name: str) -> tuple[dict[str, Tensor], dict[str, object]]:
         if name != CHECKPOINT:
-            raise FileNotFoundError(f"{self.folder} is a pack, and packs do not hold {name}")
+            return self._by_sequence, {}
         weights = {f"model.{k}": v for k, v in decode_weights(self.tensors).items()}
         return weights, {"decoder": self.about["decoder"]}
+
+    @cached_property
+    def _by_sequence(self) -> dict[str, Tensor]:
+        log.info("measuring %s: its pack holds no values by sequence", self)
+        rows = evaluate_with_controls(self.model, self.exp, data=self.data_folder)[1]
+        return {f"{kind}.{key}": value for kind, row in rows.items() for key, value in row.items()}
 
 
 def encode_weights(weights: Mapping[str, Tensor], precision: str) -> dict[str, Tensor]:
