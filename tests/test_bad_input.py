@@ -132,7 +132,7 @@ CASES = {
     "device 'gpu' is not one of": lambda: EXP.build_sequences("test", 0, "gpu"),
     "did you mean 'test'": lambda: EXP.build_sequences("tests", 0),
     "index has values from 1e.06 .*, but they must be from 0 to 499": lambda: TEST.sequence(ONE * 10**6, 0),
-    "index holds torch.float32": lambda: TEST.batch(torch.ones(1)),
+    "index holds torch.float32": lambda: TEST.sequence(torch.ones(1), 0),
     "varied is 'hue', but must be a whole number": lambda: TEST.sequence(ONE, "hue"),
     "varied is 7, but must be at most 2": lambda: TEST.sequence(ONE, 7),
     "exp is 'tvae_Lhalf_mnist', but must be an Experiment": lambda: plan("tvae_Lhalf_mnist"),

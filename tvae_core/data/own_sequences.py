@@ -1,6 +1,7 @@
 """The sequences of one split of your own, made as tensors on the device."""
 
 import itertools
+import math
 from functools import lru_cache
 
 import torch
@@ -8,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tvae_core.data.own import Sequences
-from tvae_core.data.sequences import Batch
+from tvae_core.data.sequences import Batch, asked
 
 TIME = "time"  # the factor of sequences in which no known factor changes: the place of each frame
 
@@ -87,10 +88,9 @@ class OwnSequences:
     ) -> Batch:
         """Return sequences that vary the named factor each; without generator they start where they start.
 
-        Numbers beyond the last sequence of a factor count from the first.
+        Numbers beyond the last sequence of a factor count from the first. Raises ValueError as `asked`.
         """
-        index = index.to(self.device)
-        varied = torch.as_tensor(varied, device=self.device).expand(len(index))
+        index, varied = asked(index, varied, self.device, len(self.varying), math.inf)
         return self.batch(self._by_factor[self._firsts[varied] + index % self._counts[varied]], generator)
 
 
