@@ -145,7 +145,7 @@ def test_latents_that_roll_exactly_have_a_margin_and_still_ones_have_none():
     """A decoder that shows t itself: rolls of it are right in every frame, and every control is wrong."""
     pixels = (torch.rand(8, 1, 15, 15, generator=seeded()) > 0.5).float()
     x = torch.stack([pixels.roll(frame, -1) for frame in range(15)], 1)
-    model = SPRITES.build_model()
+    model = SPRITES.with_options(n_caps=15).build_model()
     model.logits = lambda t: 8 * t.unflatten(2, (1, 15)) - 4
     found = rolls.roll_likelihoods(model, SPRITES, x, x[:, :, 0])
     found |= rolls.baselines(SPRITES, x)
