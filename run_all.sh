@@ -17,6 +17,7 @@ Usage: ./run_all.sh [options]        regenerate the figures and tables
        ./run_all.sh test [--thorough]    set up, then run the tests (--thorough: the slow ones too)
        ./run_all.sh lab              set up, then open the notebooks in JupyterLab
        ./run_all.sh explore          set up, then open the explorer in a browser
+       ./run_all.sh pages            set up, then write pages about the library's public names
 
   --scale S        smoke (seconds a run), quick (minutes), long (ten minutes) or paper (the full protocol);
                    paper where there is a CUDA GPU, quick elsewhere
@@ -244,7 +245,8 @@ for argument in "$@"; do
     case "$argument" in -h | --help) usage && exit ;; esac
 done
 case "${1:-}:$#:${2:-}" in
-    test:1: | test:2:--thorough | lab:* | explore:*) request=() ;;
+    test:1: | test:2:--thorough | lab:* | explore:* | pages:1:) request=() ;;
+    pages:*) stop "'pages' takes nothing, got '${*:2}'" 2 ;;
     test:*) stop "'test' takes --thorough or nothing, got '${*:2}'" 2 ;;
     *) request=("$@") ;;
 esac
@@ -257,6 +259,7 @@ mkdir -p "$IPYTHONDIR" # IPython warns where it has to make the folder above its
 case "${1:-}" in
     test) run_tests "${2:-}" ;;
     explore) exec "$python" -m tvae_core.explorer.app "${@:2}" ;;
+    pages) exec "$python" -m tvae_core.reproduce.pages ;;
     lab) exec "$python" -m jupyter lab --notebook-dir "$root/notebooks" --LabApp.default_url=/lab/tree/index.ipynb "${@:2}" ;;
     *) exec "$python" -m tvae_core.start tvae_core.reproduce.run_all "$@" ;;
 esac

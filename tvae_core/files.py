@@ -41,6 +41,7 @@ DATA = HOME / "data" if _MOVED else _first_usable(platformdirs.user_cache_path("
 DATA = _named(DATA_VARIABLE) or DATA
 RUNS = HOME / "runs"
 FIGURES = HOME / "figures"
+PAGES = HOME / "pages" / "tvae_core.html"  # of the library (reproduce.pages)
 DOWNLOADED_PACKS = HOME / "packs"
 PACKS = _CHECKOUT / "notebooks" / "packs" if _OWN else DOWNLOADED_PACKS  # those of this repository
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from tvae_core.files import FIGURES, RUNS, write_atomically
+from tvae_core.files import FIGURES, PAGES, RUNS, write_atomically
 from tvae_core.plotting.tables import FIELDS, UNDEFINED, number
 from tvae_core.reproduce.notebook_text import Article, read_article
 from tvae_core.reproduce.notebooks import Notebook
@@ -189,6 +189,7 @@ def render_page(scale: str, items: Sequence[Item], reference: Reference) -> str:
     options = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
     environment = Environment(loader=loader, autoescape=True, **options)
     environment.globals |= {"pivot": lambda cells: pivot(cells, reference), "marks": MARKS}
+    environment.globals["pages"] = os.path.relpath(PAGES, FIGURES / scale) if PAGES.is_file() else ""
     environment.globals |= {"minutes": minutes, "gigabytes": gigabytes, "MINUTES": MINUTES}
     return environment.get_template("report.html.jinja").render(scale=scale, items=items)
 
