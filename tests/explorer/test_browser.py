@@ -65,6 +65,7 @@ def lab(home, run):
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+            cell.source = cell.source.replace('runs: str = ""', f"runs: str = {str(home / 'runs')!r}")
     nbformat.write(notebook, home / "explore.ipynb")
     settings = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}  # asks for news
     write_json(home / "config" / "labconfig" / "page_config.json", settings)

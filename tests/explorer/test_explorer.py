@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from tvae_core.explorer import app
 from tvae_core.explorer.app import TABS, Explorer
 from tvae_core.explorer.curves import costs, differences
 from tvae_core.explorer.export import animate_own_digit
@@ -111,17 +112,27 @@ def test_what_stays_is_not_drawn_or_sent_again(explorer):
 
 
 def test_only_the_open_tab_draws(explorer):
-    app = Explorer(explorer)
+    shown = Explorer(explorer)
     for place, name in enumerate(TABS):
-        app.tabs.selected_index = place
-        assert app.problem.value == "" and app.panels[place].problem.value == "", name
-    roll, latents = app.panels[0], app.panels[2]
-    app.tabs.selected_index = 0
+        shown.tabs.selected_index = place
+        assert shown.problem.value == "" and shown.panels[place].problem.value == "", name
+    roll, latents = shown.panels[0], shown.panels[2]
+    shown.tabs.selected_index = 0
     before = latents.maps[0].value
     explorer.roll = explorer.roll.at(2.0)
     assert roll.decoded.value == picture(explorer.roll.decoded) and latents.maps[0].value == before
-    app.tabs.selected_index = 2
+    shown.tabs.selected_index = 2
     assert latents.maps[0].value != before
+
+
+def test_the_app_is_the_notebook_shown_by_voila(explorer, monkeypatch):
+    asked = []
+    monkeypatch.setattr(app, "open_explorer", lambda *request: explorer)
+    monkeypatch.setattr(app.sys, "argv", ["app", "--no-browser"])
+    monkeypatch.setattr(app.os, "execv", lambda program, words: asked.append(words))
+    app.main()
+    (words,) = asked
+    assert words[1:3] == ["-m", "voila"] and Path(words[3]).is_file() and words[-1] == "--no-browser"
 
 
 def test_what_is_not_chosen_anew_is_kept(explorer, runs):

@@ -1,5 +1,7 @@
 """The explorer: its controls on top, its panels as tabs below; and the command that opens it as an app."""
 
+import os
+import sys
 from pathlib import Path
 
 import ipywidgets as widgets
