@@ -57,8 +57,16 @@ usable() { # a folder that can be written to, or made
 }
 
 clear_settings() { # the user's own settings of Python, pip, Jupyter and matplotlib reach no run
-    unset PYTHONHOME PYTHONSTARTUP PYTHONWARNINGS PYTHONOPTIMIZE JUPYTER_PATH MPLBACKEND MATPLOTLIBRC SNAKEMAKE_PROFILE
-    unset PIP_TARGET PIP_PREFIX PIP_ROOT PIP_NO_DEPS PIP_CONSTRAINT PIP_REQUIRE_HASHES PIP_DRY_RUN
+    local name
+    for name in ${!PYTHON*} ${!PIP_*}; do
+        case "$name" in
+            PYTHON | PYTHONIOENCODING | PIP_*INDEX* | PIP_FIND_LINKS | PIP_*HOST | PIP_*CERT | PIP_PROXY) ;;
+            PIP_*TIMEOUT | PIP_RETRIES | PIP_*CACHE_DIR | PIP_CONFIG_FILE | PIP_KEYRING_PROVIDER) ;;
+            *) unset "$name" ;;
+        esac
+    done
+    unset JUPYTER_PATH JUPYTER_CONFIG_PATH MPLBACKEND SNAKEMAKE_PROFILE
+    export MATPLOTLIBRC=/dev/null # a file of settings without any
     export PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 PIP_DISABLE_PIP_VERSION_CHECK=1
     # The code of this clone, and the kernel of its environment, go before others of the same name.
     export PYTHONPATH="$root" PYTHONSAFEPATH=1 PYTHONNOUSERSITE=1 PYTHONUTF8=1 JUPYTER_PREFER_ENV_PATH=1
@@ -76,7 +84,9 @@ find_home() { # sets home, where results go; what programs keep for a user goes 
         usable "${!name:-$HOME/${pair#*:}}" || export "$name=$home/home/${pair#*:}"
     done
     usable "${TMPDIR:-/tmp}" || unset TMPDIR
-    usable "${MPLCONFIGDIR:-/tmp}" || unset MPLCONFIGDIR
+    for name in MPLCONFIGDIR JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR JUPYTER_RUNTIME_DIR; do
+        usable "${!name:-/tmp}" || unset "$name"
+    done
     export LOGNAME="${LOGNAME:-${USER:-$(id -un 2>/dev/null || echo nobody)}}" IPYTHONDIR="$home/home/.ipython"
 }
 
@@ -103,7 +113,7 @@ check_words() { # the options as far as a shell can know them, for a machine wit
 }
 
 find_python() { # sets base, the first Python that fits
-    for base in ${PYTHON:+"$PYTHON"} python3 python3.11 python3.12 python3.13 python3.14; do
+    for base in ${PYTHON:+"$PYTHON"} python3 python python3.11 python3.12 python3.13 python3.14; do
         if fits "$base"; then return; fi
     done
     check_words "$@"

@@ -58,13 +58,18 @@ def seen(output: str) -> dict[str, str]:
 
 
 def test_the_users_settings_do_not_reach_it(clone):
-    names = "PYTHONPATH PYTHONSTARTUP PYTHONWARNINGS JUPYTER_PATH IPYTHONDIR MPLBACKEND MATPLOTLIBRC"
-    mine = dict.fromkeys([*names.split(), "PYTHONHOME", "SNAKEMAKE_PROFILE", "PIP_TARGET"], "mine")
-    others = {"PIP_USER": "1", "PIP_REQUIRE_VIRTUALENV": "1", "PIP_INDEX_URL": "kept"}
+    names = (
+        "PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONWARNINGS PYTHONINSPECT PYTHONHASHSEED PYTHONPLATLIBDIR "
+    )
+    names += "JUPYTER_PATH IPYTHONDIR MPLBACKEND MATPLOTLIBRC SNAKEMAKE_PROFILE PIP_TARGET PIP_NO_BINARY"
+    mine = dict.fromkeys(names.split(), "mine")
+    kept = dict.fromkeys(["PIP_INDEX_URL", "PIP_CERT", "PIP_DEFAULT_TIMEOUT", "PYTHONIOENCODING"], "kept")
+    others = {"PIP_USER": "1", "PIP_REQUIRE_VIRTUALENV": "1", "JUPYTER_RUNTIME_DIR": "/dev/null/x", **kept}
     code, output = call(["./run_all.sh", "--list"], clone, **mine, **others)
     given = seen(output)
     assert code == 0 and "asked: -m tvae_core.start tvae_core.reproduce.run_all --list" in output
-    assert "mine" not in given.values() and given["PIP_INDEX_URL"] == "kept"
+    assert "mine" not in given.values() and kept.items() <= given.items()
+    assert "JUPYTER_RUNTIME_DIR" not in given and given["MATPLOTLIBRC"] == "/dev/null"
     assert (given["PYTHONPATH"], given["PIP_USER"], given["PIP_REQUIRE_VIRTUALENV"]) == (str(clone), "0", "0")
 
 
@@ -176,3 +181,16 @@ def test_the_package_is_found_wherever_its_clone_lies_and_whatever_the_locale(tm
     command = [sys.executable, "-I", "-S", "-c", code, str(packages)]
     found = subprocess.run(command, env={"LC_ALL": "C"}, text=True, **KEPT)
     assert found.stdout.strip() == ascii(str(clone / "tvae_core" / "__init__.py"))
+
+
+def test_a_python_of_any_name_is_found(clone):
+    (clone / ".venv" / "tvae_setup").unlink()
+    shutil.move(clone / ".venv", clone / "old")
+    tools = clone / "tools"
+    tools.mkdir()
+    for name in ("env", "bash", "cat", "cksum", "dirname", "basename", "id", "mkdir", "rm"):
+        (tools / name).symlink_to(shutil.which(name))
+    (tools / "python").write_text("#!/bin/bash\ncase $* in *version_info*) exit 0 ;; *) exit 1 ;; esac\n")
+    (tools / "python").chmod(0o755)
+    code, output = call(["./run_all.sh"], clone, PATH=str(tools))
+    assert code == 1 and "run_all.sh: python cannot make the virtual environment" in output
