@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from filelock import FileLock
 
 from tvae_core.config import SCALES
-from tvae_core.reproduce import options
+from tvae_core.reproduce import execute, options
 from tvae_core.reproduce import run_all as reproduce
 from tvae_core.reproduce.notebooks import Notebook, notebooks
 from tvae_core.reproduce.options import build_request_parser
@@ -40,6 +41,7 @@ from tvae_core.plotting.style import save
 sheet = Figure(figsize=(1, 1))
 save(sheet, figures, "NAME", alt="A blank sheet of NAME", caption=f"{scale} {seeds} {steps}")
 """
+NO_PORTS = "assert get_ipython().kernel.parent.transport == 'ipc'"  # two kernels may take one port
 
 
 def write_notebook(folder: Path, name: str, code: str = "") -> None:
@@ -158,7 +160,7 @@ def checkout(tmp_path):
     (checkout / "notebooks").mkdir()
     shutil.copy(ROOT / "notebooks" / "Snakefile", checkout / "notebooks")
     write_notebook(checkout / "notebooks", "fig3", "raise LookupError('on <purpose>')")
-    write_notebook(checkout / "notebooks", "fig4")
+    write_notebook(checkout / "notebooks", "fig4", NO_PORTS)
     return checkout
 
 
@@ -174,6 +176,18 @@ def run_all(checkout: Path, *arguments: str) -> tuple[int, str]:
 def column(table: str, index: int) -> list[str]:
     """The words of a column, of fig3 and fig4."""
     return [line.split()[index] for line in table.splitlines() if line.lower().startswith("fig")]
+
+
+def test_addresses_of_sockets_stay_short(tmp_path, monkeypatch):
+    long = tmp_path / ("long" * 20)
+    long.mkdir()
+    for folder, used in ((tmp_path, tmp_path), (long, Path("/tmp"))):
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        monkeypatch.setattr(execute, "_LONGEST_FOLDER", len(str(tmp_path)))
+        with execute.kernel_sockets() as config:
+            address = Path(config.KernelManager.ip)
+            assert address.parent.parent == used and address.parent.is_dir()
+        assert not address.parent.exists()
 
 
 def test_what_is_not_up_to_date_is_made_and_nothing_else(checkout):

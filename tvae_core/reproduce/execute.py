@@ -4,11 +4,14 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import papermill
 from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
 
 from tvae_core.files import write_atomically
 from tvae_core.reproduce.notebooks import RECORD, Notebook
@@ -16,6 +19,7 @@ from tvae_core.reproduce.status import file_digest, input_digests
 from tvae_core.training.provenance import peak_memory, software
 
 _UNFINISHED = ".unfinished-"  # before a notebook's name: the folder of its figures while it runs
+_LONGEST_FOLDER = 75  # bytes; with 25 more for folder and name, an address may have 103 on macOS
 
 
 def execute(notebook: Notebook, scale: str, parameters: dict[str, object], runs: dict[str, list]) -> None:
@@ -36,7 +40,10 @@ def execute(notebook: Notebook, scale: str, parameters: dict[str, object], runs:
     given = {**parameters, "figures": str(unfinished)}
     options = {"kernel_name": "python3", "language": "python", "progress_bar": False, "log_output": False}
     paths = [str(path).replace("{", "{{").replace("}", "}}") for path in (notebook.path, attempt)]
-    done = papermill.execute_notebook(*paths, given, cwd=notebook.path.parent, **options)  # formats paths
+    with kernel_sockets() as config:
+        done = papermill.execute_notebook(  # formats paths
+            *paths, given, cwd=notebook.path.parent, config=config, **options
+        )
     files = sorted(path for path in unfinished.iterdir() if path.is_file())
     check_names(notebook.name, files)
     record |= {"files": {path.name: file_digest(path) for path in files}}
@@ -47,6 +54,23 @@ def execute(notebook: Notebook, scale: str, parameters: dict[str, object], runs:
     write_atomically(output, text.replace(f"{os.sep}{unfinished.name}", ""))
     shutil.rmtree(unfinished)
     attempt.unlink()
+
+
+@contextmanager
+def kernel_sockets() -> Iterator[Config]:
+    """Give the block the configuration of a kernel that listens on sockets in a folder of its own.
+
+    By TCP a kernel takes ports that were free a moment before; of many that start at once, one finds a port
+    taken and ends with a ZMQError.
+    """
+    with tempfile.TemporaryDirectory(prefix="tvae-", dir=_folder_of_sockets()) as folder:
+        yield Config({"KernelManager": {"transport": "ipc", "ip": str(Path(folder) / "kernel")}})
+
+
+def _folder_of_sockets() -> str:
+    """The folder for temporary files, or /tmp where its path is too long for the address of a socket."""
+    folder = tempfile.gettempdir()
+    return folder if len(os.fsencode(folder)) <= _LONGEST_FOLDER else "/tmp"
 
 
 def check_names(name: str, files: Sequence[Path]) -> None:
