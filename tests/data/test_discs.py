@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tvae_core.data.discs import CONTRAST, PHOTOGRAPHS, photograph, turn_discs, turning_discs
+from tvae_core.data.discs import CONTRAST, PHOTOGRAPHS, photograph, recolour, turn_discs, turning_discs
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +32,14 @@ def test_discs_have_contrast_and_come_again(discs):
     assert discs.key == turning_discs(40, 12, frames=8, size=12).key
     spread = discs.x.float().flatten(3).std(-1).mean(2)
     assert spread.min() > CONTRAST * 0.8
+
+
+def test_discs_to_train_on_keep_their_shapes_under_exchanged_colours(discs):
+    g = torch.Generator().manual_seed(0)
+    x = discs.x[discs.members("test")]
+    found = recolour(x.clone(), g)
+    assert not torch.equal(found, x) and torch.equal(found.amax((0, 1, 2)) > 0, x.amax((0, 1, 2)) > 0)
+    inside = x.amax((0, 1, 2)) > 0
+    for before, after in zip(x, found, strict=True):
+        values = [one[..., inside].flatten(2).sort(1).values for one in (before, after, 255 - after)]
+        assert torch.equal(values[0], values[1]) or torch.equal(values[0], values[2])

@@ -175,7 +175,7 @@ def test_a_page_says_what_it_carries(run, path):
 @pytest.mark.parametrize(
     "name, sentence",
     [
-        ("tvae_Lpartial_dsprites", "its frames are sprites"),
+        ("tvae_Lpartial_dsprites", "it does not see digits"),
         ("tvae_2d_mnist", "it sees single frames"),
         ("tvae_Lpartial_mnist boundary=zero", "its boundary is zero"),
         ("tvae_Lpartial_mnist likelihood=gaussian", "its likelihood is gaussian"),

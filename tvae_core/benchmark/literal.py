@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as vision
 
-from tvae_core.data.dsprites import SpriteSequences
+from tvae_core.data.kinds import SplitSequences
 from tvae_core.data.mnist import DigitSequences
+from tvae_core.data.own_sequences import OwnSequences
 from tvae_core.data.sequences import Batch
 from tvae_core.data.warps import DEGREES, HUES, SIZES
 from tvae_core.model.grouper import Grouper
@@ -33,9 +34,14 @@ def literal_frame(digit: Float[Tensor, "1 h w"], rotation: int, hue: int, scale:
 
 
 def literal_frames(
-    sequences: DigitSequences | SpriteSequences, index: Int[Tensor, " B"], batch: Batch
+    sequences: SplitSequences, index: Int[Tensor, " B"], batch: Batch
 ) -> Float[Tensor, "B S ch h w"]:
-    """Make the frames of a batch again, one by one. MNIST: sequences of a single factor, or grey digits."""
+    """Make the frames of a batch again, one by one; those of your own are there.
+
+    MNIST: sequences of a single factor, or grey digits.
+    """
+    if isinstance(sequences, OwnSequences):
+        return batch.x
     made = []
     for i, label, factors in zip(index, batch.labels, batch.factors, strict=True):
         for frame in factors:

@@ -47,7 +47,8 @@ def check_live(run: Run, path: Path, images: Sequence[int] | None = None) -> Non
     if path.suffix.lower() != ".html":
         raise ValueError(f"a live page is HTML, so {path} must end in .html")
     reasons = {
-        "its frames are sprites, and the page makes frames of digits": exp.data == "dsprites",
+        "it does not see digits, of which the page makes frames": exp.data in ("dsprites", "own"),
+        f"its encoder is {exp.encoder}, and the page knows perceptron": exp.encoder != "perceptron",
         "it sees single frames, so there is no sequence to roll": exp.n_transforms == 1,
         "its capsules have several dimensions": len(exp.capsule_shape) > 1,
         f"its boundary is {exp.boundary}, and the page knows circular alone": exp.boundary != "circular",

@@ -45,7 +45,7 @@ def rank_runs(runs: Sequence[Run]) -> list[Run]:
     def rank(run: Run) -> tuple[bool, bool, int, str, bool, bool, float]:
         exp, nats = run.exp, held_out_nats(run)
         plain = exp.topography == "none" and nats >= held_out_nats(run, "chance")
-        data = DATA_KINDS.index(exp.data), exp.test_data
+        data = DATA_KINDS.index(exp.data), exp.test_data + exp.sequences
         return exp.scale == "smoke", not run.folder.is_file(), *data, not exp.held_out, plain, nats
 
     return sorted((run for run in runs if run.exp.n_transforms > 1), key=rank)

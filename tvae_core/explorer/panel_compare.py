@@ -112,7 +112,7 @@ class ComparePanel(ExplorerPanel):
         if self._drawn.get(self.second) is not run:
             self._drawn[self.second] = run
             others = [other for other in self.explorer.runs if other is not run]
-            alike = [other for other in others if other.exp.data == run.exp.data]
+            alike = [one for one in others if one.exp.image_set == run.exp.image_set]
             named = [(describe(other), other) for other in [*alike, Untrained(run)]]
             for control, place in ((self.second, 0), (self.third, len(named) - 1)):
                 control.options = [*named, ("nothing", None)]

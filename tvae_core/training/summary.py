@@ -69,7 +69,7 @@ def next_command(run: Run) -> str:
         )
     elif not margins:
         why, words = "the map of its units", ["./run_all.sh", "--scale", exp.scale, "--only", "fig3"]
-    elif exp.topography == "none":
+    elif exp.topography == "none" and exp.data != "own":
         other = f"tvae_Lpartial_{'dsprites' if exp.data == 'dsprites' else 'mnist'}"
         why, words = "a model whose rolls carry something, to compare with", ["tvae", "--name", other]
         words += ["--scale", exp.scale]
