@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
+from playwright.sync_api import sync_playwright
 
 from tvae_core.plotting.style import save
 from tvae_core.plotting.tables import FIELDS, comma_separated, number
@@ -87,7 +89,8 @@ def home(tmp_path, monkeypatch):
         ("fig9", "Figure 9: a sheet"),
         ("t", "Table 3: numbers"),
     ):
-        cells = [nb.new_markdown_cell(f"# {title}\n\nThe lead of {name}.")]
+        lead = f"# {title}\n\n![At scale long](pictures/fig9.png)\n\nThe lead of {name}, see [t](t.ipynb)."
+        cells = [nb.new_markdown_cell(lead)]
         if name == "t":
             cells.append(nb.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}))
         cells.append(nb.new_code_cell(WRITES.get(name, 'save(figure, folder, "fig1")')))
@@ -138,6 +141,11 @@ def page_of(home, reference=None, noted=None) -> Page:
     return Page(path.read_text())
 
 
+def page_text(home) -> str:
+    page_of(home)
+    return (home / "figures" / "smoke" / "report.html").read_text()
+
+
 def test_it_holds_all_that_it_shows(home):
     page = page_of(home)
     assert not page.of("link", "object", "embed", "base")
@@ -148,6 +156,7 @@ def test_it_holds_all_that_it_shows(home):
     assert away == {"https://arxiv.org/abs/2109.01394"}  # to be followed, not loaded
     folder = home / "figures" / "smoke"
     assert all((folder / link).is_file() for link in links - away if not link.startswith("#"))
+    assert "#t" in links
     text = (folder / "report.html").read_text()
     assert "url(" not in text and "@import" not in text and str(home) not in text
 
@@ -177,7 +186,7 @@ def test_every_item_says_what_it_was_made_from(home):
     assert (
         f"Nothing {SAID}" in fig9 and "nothing is trained" in fig9 and "0.5 minutes for the notebook" in fig9
     )
-    assert "The lead of fig9." in fig9 and "seven < 8" in fig9 and "Said" in fig9
+    assert "The lead of fig9, see t." in fig9 and "seven < 8" in fig9 and "Said" in fig9
     assert "Guess" not in fig9 and fig9.index("To end with") < fig9.index("Said") < fig9.index("seven < 8")
     assert "./run_all.sh --scale smoke --only t --seeds 1,2 --set 'steps=a b'" in table
     assert "tvae_a (seeds 1, 2)" in table and "a few digits" in table and "a CPU; commit abc" in table
@@ -201,6 +210,52 @@ def test_reference_values_stand_beside_what_was_measured(home):
     assert "none entered" not in text and text.count("1,200") == 1
     above = "".join(page_of(home, {("tvae_a", "nll"): 5.0, ("tvae_b", "e_eq"): 1.0}).text)
     assert re.search(r"5\.3± 0\.1\s+5\.0\s*\+0\.3", above)
+
+
+def test_every_figure_leads_to_its_notebook_runs_and_command(home):
+    captions = re.findall(r"<figcaption.*?</figcaption>", page_text(home), re.DOTALL)
+    sheet, table = captions
+    assert 'href="../../notebooks/smoke/fig9.ipynb"' in sheet and "--only fig9</code>" in sheet
+    assert 'href="../../notebooks/smoke/t.ipynb"' in table and "--only t --seeds 1,2" in table
+    assert all(f'href="../../runs/a-{seed}/results.json">tvae_a, seed {seed}</a>' in table for seed in (1, 2))
+
+
+def test_it_opens_with_what_is_claimed(home, monkeypatch):
+    order = ["fig1", "fig9", "t"]
+    assert re.findall(r'<section id="(\w+)"', page_text(home)) == order
+    monkeypatch.setattr(room, "OPENING", ("t", "fig9"))
+    text = page_text(home)
+    assert re.findall(r'<section id="(\w+)"', text) == ["t", "fig9", "fig1"]
+    first, second, contents, last = (
+        text.index(part) for part in ('id="t"', 'id="fig9"', "<nav", 'id="fig1"')
+    )
+    assert first < second < contents < last
+    assert first < text.index("What the table shows") < second
+
+
+def test_every_cell_names_its_column_for_narrow_screens(home):
+    cells = page_of(home).of("td")
+    assert cells and all("data-label" in cell and cell["role"] == "cell" for cell in cells)
+    assert {"E_eq ↓ (L1)", "Status", "Minutes"} <= {cell["data-label"] for cell in cells}
+    assert "aside" not in page_text(home)  # which hid columns
+
+
+@pytest.mark.browser
+def test_no_column_is_hidden_at_any_width(home):
+    page_of(home)
+    measure = "[...document.querySelectorAll('.wide')].map((e) => e.scrollWidth - e.clientWidth)"
+    shapes = {}
+    with sync_playwright() as playwright:
+        found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+        page = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"]).new_page()
+        page.goto((home / "figures" / "smoke" / "report.html").as_uri())
+        for width in (1400, 800, 400, 240):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.wait_for_timeout(200)
+            assert max(page.evaluate(measure)) <= 0, width
+            assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, width
+            shapes[width] = page.locator("table.blocks").count()
+    assert shapes[1400] == 0 and shapes[240] == 2  # the same tables, as blocks
 
 
 def test_it_is_written_when_something_changed(home):

@@ -1,6 +1,7 @@
 """The text and numbers of an executed notebook as HTML: without its code and its pictures."""
 
 import json
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,18 +18,41 @@ class Article(NamedTuple):
 
 
 class _Renderer(mistune.HTMLRenderer):
-    """Headings belong to the page; a table has a scope for each heading, and scrolls where it must."""
+    """Headings belong to the page; a cell of a table says under which heading it stands."""
+
+    def __init__(self, **options: object):
+        super().__init__(**options)
+        self._heads: list[str] = []  # of the table that is being written
+        self._cells = 0
 
     def heading(self, text: str, level: int, **_: object) -> str:
         return "" if level == 1 else f"<p><strong>{text}</strong></p>\n"
 
+    def link(self, text: str, url: str, title: str | None = None) -> str:
+        """Return a link; one to another notebook leads to its place on the page."""
+        name, dot, rest = url.rpartition(".ipynb")
+        return super().link(text, f"#{name}" if dot and not rest else url, title)
+
+    def image(self, text: str, url: str, title: str | None = None) -> str:
+        """Return nothing: the page has the figures of its own scale."""
+        return ""
+
     def table(self, text: str) -> str:
-        return f'<div class="wide" tabindex="0">\n<table>\n{text}</table></div>\n'
+        self._heads, self._cells = [], 0
+        return f'<div class="wide" tabindex="0">\n<table role="table">\n{text}</table></div>\n'
+
+    def table_row(self, text: str) -> str:
+        return f'<tr role="row">\n{text}</tr>\n'
 
     def table_cell(self, text: str, align: str | None = None, head: bool = False) -> str:
-        tag = 'th scope="col"' if head and text else "td"
         style = f' class="{align}"' if align else ""
-        return f"<{tag}{style}>{text}</{tag[:2]}>\n"
+        if head:
+            self._heads.append(text)
+            tag, role = 'th scope="col"' if text else "td", "columnheader" if text else "cell"
+            return f'<{tag}{style} role="{role}">{text}</{tag[:2]}>\n'
+        label = re.sub("<[^>]*>", "", self._heads[self._cells % len(self._heads)])
+        self._cells += 1
+        return f'<td{style} role="cell" data-label="{label}">{text}</td>\n'
 
 
 _markdown = mistune.create_markdown(renderer=_Renderer(escape=True), plugins=["table"])

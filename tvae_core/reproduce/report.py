@@ -25,6 +25,7 @@ from tvae_core.reproduce.status import Status, file_digest, status
 
 Reference = Mapping[tuple[str, str], float]
 MINUTES = "A notebook's minutes count the training of its runs; a run that several need is trained once."
+OPENING = ("fig4", "claims")  # what the page begins with
 MARKS = {"made": "●", "stale": "◐", "failed": "✕", "missing": "○"}  # told apart without colours
 
 
@@ -86,7 +87,8 @@ class Item:
         found = []
         for folder, (experiment, seed) in self.record.get("runs", {}).items():
             for about in self._read(_read_json, RUNS / folder / "provenance.json"):
-                found.append({"seconds": 0.0, **about, "experiment": experiment, "seed": seed})
+                where = self._way_to(RUNS / folder / "results.json")
+                found.append({"seconds": 0.0, **about, "experiment": experiment, "seed": seed, "link": where})
         return found
 
     @property
@@ -107,8 +109,10 @@ class Item:
     @property
     def files(self) -> list[str]:
         """Return what lies beside the page, by the way that leads there from it."""
-        made = [path for path in (self._executed, *self._files) if path.is_file()]
-        return [Path(os.path.relpath(path, FIGURES / self.scale)).as_posix() for path in made]
+        return [self._way_to(path) for path in (self._executed, *self._files) if path.is_file()]
+
+    def _way_to(self, path: Path) -> str:
+        return Path(os.path.relpath(path, FIGURES / self.scale)).as_posix()
 
     @property
     def command(self) -> str:
@@ -191,6 +195,7 @@ def render_page(scale: str, items: Sequence[Item], reference: Reference) -> str:
     environment.globals |= {"pivot": lambda cells: pivot(cells, reference), "marks": MARKS}
     environment.globals["pages"] = os.path.relpath(PAGES, FIGURES / scale) if PAGES.is_file() else ""
     environment.globals |= {"minutes": minutes, "gigabytes": gigabytes, "MINUTES": MINUTES}
+    environment.globals["OPENING"] = OPENING
     return environment.get_template("report.html.jinja").render(scale=scale, items=items)
 
 
