@@ -13,6 +13,7 @@ from torch import Tensor, uint8
 from tvae_core.files import write_atomically
 from tvae_core.model.tvae import TVAE
 
+_FOREIGN = "was written by another version of tvae_core"
 _POINTER = b"version https://git-lfs"  # how a Git LFS pointer begins
 
 
@@ -32,7 +33,7 @@ def read_about(path: Path) -> dict[str, object]:
 
     Raises FileNotFoundError, and DamagedFile for a file that is cut short or not of this format.
     """
-    return json.loads(_header(path)["about"])
+    return _about(path, _header(path))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
@@ -44,7 +45,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
     tensors = load(path.read_bytes())  # a copy: a mapped file that someone cuts short ends the process
     if header["digest"] != digest_of(tensors, header["about"]):
         raise DamagedFile(f"{path} is damaged: its contents do not have the digest that it names")
-    return tensors, json.loads(header["about"])
+    return tensors, _about(path, header)
 
 
 def restore(model: TVAE, tensors: dict[str, Tensor], progress: dict[str, object]) -> None:
@@ -61,12 +62,18 @@ def restore(model: TVAE, tensors: dict[str, Tensor], progress: dict[str, object]
     decoder.centre, decoder.spread = progress.get("decoder", (decoder.centre, decoder.spread))
 
 
-def read_json(path: Path) -> Any:
-    """Return the value in a JSON file. Raises FileNotFoundError, and DamagedFile for anything else in it."""
+def read_json(path: Path, kind: type = dict) -> Any:
+    """Return the value in a JSON file, by default an object.
+
+    Raises FileNotFoundError, and DamagedFile for anything else in it, a value of another kind too.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise DamagedFile(f"{path} is damaged ({error})") from error
+    if not isinstance(value, kind):
+        raise DamagedFile(f"{path} is damaged (it holds no {kind.__name__})")
+    return value
 
 
 def is_json(path: Path) -> bool:
@@ -96,8 +103,18 @@ def _header(path: Path) -> dict[str, str]:
     except SafetensorError as error:
         raise DamagedFile(f"{path} is damaged ({error})") from error
     if not {"about", "digest"} <= set(header):
-        raise DamagedFile(f"{path} was written by another version of tvae_core")
+        raise DamagedFile(f"{path} {_FOREIGN}")
     return header
+
+
+def _about(path: Path, header: dict[str, str]) -> dict[str, object]:
+    try:
+        about = json.loads(header["about"])
+    except (ValueError, RecursionError):
+        about = None
+    if not isinstance(about, dict):
+        raise DamagedFile(f"{path} {_FOREIGN}")
+    return about
 
 
 def json_digest(value: object) -> str:

@@ -69,7 +69,20 @@ def foreign(path):
 
 
 MOMENTS = [4, 9, 16, 26]
-DAMAGES = [cut, flip, other_step, foreign]
+
+
+def says(words):
+    """A file of the format that says of itself what no version of this package says."""
+
+    def damage(path):
+        header = json.dumps({"__metadata__": {"about": words, "digest": ""}}).encode()
+        path.write_bytes(len(header).to_bytes(8, "little") + header)
+
+    damage.__name__ = f"says {words}"
+    return damage
+
+
+DAMAGES = [cut, flip, other_step, foreign, says("no JSON"), says("[]"), says("{}")]
 
 
 def unfinished(folder, steps=2):
@@ -142,7 +155,8 @@ def test_a_broken_run_hides_no_sound_one(tmp_path, said):
     for name in ("config.json", "results.json", "history.json", CHECKPOINT, "per_sequence.safetensors"):
         path = broken.folder / name
         whole = path.read_bytes()
-        for content in (b"", b"{", b"\xff\xfe", whole[: len(whole) // 2]):
+        nonsense = (b"", b"{", b"\xff\xfe", b"null", b"3", b"[" * 100_000, whole[: len(whole) // 2])
+        for content in nonsense:
             path.write_bytes(content)
             warning, listed = left_out(tmp_path, said)
             assert listed == [sound.folder], name

@@ -99,7 +99,7 @@ class Learner:
         for path in own.parent.parent.glob(f"*/{CHECKPOINT}"):
             with contextlib.suppress(OSError):  # of another run: not ours to judge
                 about, step = read_about(path), saved[1]["step"] if saved else 0
-                if about["training"] == self.run.training and about.get("step", 0) > step:
+                if about.get("training") == self.run.training and about.get("step", 0) > step:
                     saved = read_tensors(path)
                     log.info("the same training as %s", path.parent.name)
         return saved

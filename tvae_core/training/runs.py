@@ -110,11 +110,11 @@ class Run:
                     raise DamagedFile(f"{self.folder / part}.json is not what was measured with {name}")
 
     def _own(self, name: str, about: dict[str, object]) -> None:
-        if about["run"] != self.identity:
+        if about.get("run") != self.identity:
             raise DamagedFile(f"{self.folder / name} is of another run, or of another version of tvae_core")
 
     def _read(self, name: str) -> object:
-        return read_json(self.folder / name)
+        return read_json(self.folder / name, list if name == "history.json" else dict)
 
     @cached_property
     def results(self) -> dict[str, dict[str, object]]:
@@ -227,8 +227,8 @@ def load_run(folder: Path) -> Run:
     Raises OSError for a run that is not complete or is damaged, ValueError for one that this version cannot
     describe.
     """
-    exp = experiment_of(dict(read_json(folder / "config.json")))
-    run = Run(exp, folder, data_key=read_about(folder / CHECKPOINT)["data_key"])
+    exp = experiment_of(read_json(folder / "config.json"))
+    run = Run(exp, folder, data_key=read_about(folder / CHECKPOINT).get("data_key", ""))
     run.check()
     return run
 
@@ -241,7 +241,7 @@ def experiment_of(config: Mapping[str, object]) -> Experiment:
     for option in config:
         check_choice(option, [field.name for field in dataclasses.fields(Experiment)], "option")
     if config.get("data") != "own":
-        check_choice(config["name"], EXPERIMENTS, "experiment")
+        check_choice(config.get("name", ""), EXPERIMENTS, "experiment")
     return Experiment(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
 
 
