@@ -270,6 +270,6 @@ case "${1:-}" in
     test) run_tests "${2:-}" ;;
     explore) exec "$python" -m tvae_core.explorer.app "${@:2}" ;;
     pages) exec "$python" -m tvae_core.reproduce.pages ;;
-    lab) exec "$python" -m jupyter lab --notebook-dir "$root/notebooks" --LabApp.default_url=/lab/tree/index.ipynb "${@:2}" ;;
+    lab) exec "$python" -m jupyter lab --ip=127.0.0.1 --notebook-dir "$root/notebooks" --LabApp.default_url=/lab/tree/index.ipynb "${@:2}" ;;
     *) exec "$python" -m tvae_core.start tvae_core.reproduce.run_all "$@" ;;
 esac

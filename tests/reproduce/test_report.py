@@ -285,6 +285,34 @@ def test_a_page_beside_a_figure_is_its_slider(home):
     assert frame["title"]
 
 
+HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
+
+
+def test_nothing_on_the_page_is_code_of_what_it_shows(home):
+    """Captions, tables, provenance, notebooks, parameters and reasons as an attacker would write them."""
+    before, folder = page_of(home), home / "figures" / "smoke"
+    table = pd.DataFrame(
+        [(HOSTILE, HOSTILE, *CELLS[0][2:4], HOSTILE, HOSTILE, *CELLS[0][6:])], columns=FIELDS
+    )
+    (folder / "t.csv").write_text(comma_separated(table))
+    for name in ("t", "fig9"):
+        (folder / f"{name}.json").write_text(json.dumps({"alt": HOSTILE, "caption": HOSTILE}))
+    about = dict.fromkeys(("data", "device", "commit", "system", "python"), HOSTILE) | {"seconds": 1.0}
+    (home / "runs" / "a-1" / "provenance.json").write_text(json.dumps(about))
+    found = notebooks(home / "source")
+    text = f"# Figure 9: {HOSTILE}\n\n{HOSTILE} [here](javascript:alert(1)) ![x](javascript:alert(1))"
+    nbformat.write(nb.new_notebook(cells=[nb.new_markdown_cell(text)]), found["fig9"].path)
+    pretend(notebooks(home / "source")["fig9"], {}, {"steps": HOSTILE})
+    pretend(found["t"], {"a-1": [HOSTILE, 1]}, {"steps": HOSTILE})
+    path, _ = report("smoke", notebooks(home / "source").values(), {}, {"fig1": HOSTILE})
+    page = Page(path.read_text())
+    assert len(page.of("script")) == len(before.of("script")) and "".join(page.text).count("alert(1)") > 9
+    sources = {image["src"].partition(",")[0] for image in page.of("img")}
+    assert sources == {"data:image/webp;base64", "#harmful-link"}
+    assert not [a for _, attributes in page.tags for a in attributes if a.startswith("on")]
+    assert not any("javascript:" in (link.get("href") or "") for link in page.of("a"))
+
+
 def test_status_follows_the_contents_of_files(home):
     found = notebooks(home / "source")
     assert {n.name: status(n, "smoke").word for n in found.values()} == {

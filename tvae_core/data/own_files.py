@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from PIL import Image, ImageSequence
@@ -58,8 +59,8 @@ def _read_path(path: Path, closed: bool | None) -> Sequences:
         raise ValueError(f"{path} is neither an .npz or .npy file nor a folder of sequences")
     try:
         file = np.load(path, allow_pickle=False)
-        arrays = {"x": file} if path.suffix == ".npy" else {key: file[key] for key in file.files}
-    except (ValueError, OSError, EOFError) as error:
+        arrays = {"x": file} if isinstance(file, np.ndarray) else {key: file[key] for key in file.files}
+    except (ValueError, OSError, EOFError, BadZipFile) as error:
         raise OSError(f"{path} cannot be read as {path.suffix}: {error}") from error
     if "x" not in arrays or not set(arrays) <= set(KEYS):
         raise ValueError(f"{path} holds {_some(arrays)}; it must hold x, and may hold {', '.join(KEYS[1:])}")
