@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from kornia.enhance import adjust_hue
-from kornia.geometry.transform import get_rotation_matrix2d, warp_affine
+from kornia.geometry.transform import get_rotation_matrix2d, warp_affine, warp_perspective
 
 from tvae_core.data.warps import (
     DEGREES,
@@ -110,6 +110,16 @@ def test_perspective_frames_equal_the_loop():
             wanted = torch.from_numpy(by_loop(image[0, 0].double().numpy(), degrees)).float()
             torch.testing.assert_close(frame, wanted, atol=1e-3, rtol=0)
             assert (frame - image[0, 0]).abs().max() > 0.1
+
+
+def test_perspective_frames_agree_with_kornia():
+    images, degrees = noise(), torch.tensor([DEGREES]).expand(2, -1)
+    frames = perspective_frames(images, degrees, torch.full((2, 18), 180.0))[:, :, 0]
+    for many, wrong in ((degrees, False), (degrees + 2, True)):
+        m = perspective_matrices(many).flatten(0, 1).float()
+        warped = warp_perspective(images.repeat_interleave(18, 0), m, (28, 28), align_corners=True)
+        assert ((frames - warped.view(2, 18, 28, 28)).abs().amax((0, 2, 3))[1:] > 1e-2).all() == wrong
+        assert (torch.allclose(frames, warped.view(2, 18, 28, 28), atol=2e-3)) != wrong
 
 
 def test_perspective_of_0_is_the_image_and_of_180_that_of_181():
