@@ -215,7 +215,7 @@ class TVAE(nn.Module):
         (1,) and (0, 1) roll the 2-D torus, whose sequences have one frame, in both directions and diagonally.
         Raises ValueError for t of another shape, and for a frame or an axis that is not there.
         """
-        frames = check_tensors(t=(t, f"float B S {self.capsules} {self.units}"))["S"]
+        frames = check_tensors(t=(t, f"float B S C {self.units}"))["S"]
         check_number("anchor", anchor, 0, frames - 1)
         check_number("step", step)
         n = check_number("n", frames if n is None else n, least=1)
