@@ -162,7 +162,9 @@ def evaluate_sequences(
         means["e_eq_share"] = means["e_eq"] / chance if (chance := means["e_eq_chance"]) else None
     row = dict.fromkeys(MEASURES) | {"n_sequences": n} | means
     row |= rolls.margins(values, varied, sequences.varying) | correlations
-    return row, {name: value.cpu().contiguous() for name, value in (values | observed).items()}
+    values |= observed  # cloned, since a view of a single sequence keeps the strides of what it was cut from
+    kept = {k: v.cpu().clone(memory_format=torch.contiguous_format) for k, v in values.items()}
+    return row, kept
 
 
 def capsule_correlations(
