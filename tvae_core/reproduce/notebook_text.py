@@ -62,9 +62,11 @@ def read_article(path: Path, with_tables: bool = True) -> Article:
     """Return the article of an executed notebook, with its tables or without, and without its exercise."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     cells = [cell for cell in cells if "exercise" not in cell["metadata"].get("tags", [])]
-    drawn = next((i for i, cell in enumerate(cells) if _has_picture(cell)), len(cells))
-    paragraphs = [i for i, cell in enumerate(cells) if cell["cell_type"] == "markdown" and i > drawn]
+    drawn = next((i for i, cell in enumerate(cells) if _has_picture(cell)), None)
+    after = 0 if drawn is None else drawn
+    paragraphs = [i for i, cell in enumerate(cells) if cell["cell_type"] == "markdown" and i > after]
     last = paragraphs[-1] if paragraphs else len(cells)
+    drawn = last if drawn is None else drawn
     parts = (cells[:drawn], cells[drawn:last], cells[last:])
     return Article(*(Markup("").join(_html(cell, with_tables) for cell in part) for part in parts))
 
