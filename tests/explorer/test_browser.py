@@ -114,6 +114,7 @@ def complaints(page: Page) -> list[str]:
 
 
 def picture(page: Page, selector: str) -> np.ndarray:
+    page.locator(selector).wait_for()
     with Image.open(io.BytesIO(base64.b64decode(page.evaluate(PICTURE, selector)))) as image:
         return np.asarray(image.convert("RGB")).astype(int)
 
@@ -174,9 +175,9 @@ def test_the_explorer_in_jupyterlab(browser, lab, run):
     page.keyboard.press("End")  # +11.75, nearest to the first frame
     for _ in range(3):
         page.keyboard.press("ArrowLeft")
-    expect(page.get_by_text("hidden: predict it")).to_be_visible()
+    expect(page.get_by_text("predict it, then show it")).to_be_visible()
     page.get_by_role("button", name="Show held-out frames").press("Space")
-    expect(page.get_by_text("hidden: predict it")).to_have_count(0)
+    expect(page.get_by_text("predict it, then show it")).to_have_count(0)
 
     open_tab(page, "One capsule")
     grid = picture(page, ".tvae-capsules img")

@@ -78,17 +78,16 @@ def test_the_ring_rolls_as_far_as_it_is_dragged(explorer):
 def test_the_truth_of_held_out_frames_is_hidden_until_it_is_revealed(explorer):
     controls, panel = ControlsPanel(explorer), RollPanel(explorer)
     explorer.roll = explorer.roll.at(9.0)
-    truth, said = picture(explorer.roll.sequence.frames[15]), [c.value for c in panel.captions]
-    assert (
-        panel.truth.value != truth and "hidden" in said[3] and "hidden" in said[4] and "nats" not in said[5]
-    )
-    hidden = panel.film.value, panel.true.value, panel.curves.value
+    truth, said = picture(explorer.roll.sequence.frames[15]), [c.value for c in panel.tiles.captions]
+    assert panel.truth.value != truth and "hidden" in said[3] and "hidden" in said[4]
+    assert "nats" not in said[5]
+    hidden = panel.film.still.value, panel.true.value, panel.curves.value
     controls.reveal.value = True
-    assert panel.truth.value == truth and "nats" in panel.captions[5].value
-    assert all(
-        a != b for a, b in zip(hidden, (panel.film.value, panel.true.value, panel.curves.value), strict=True)
-    )
-    assert f"{differences(explorer.roll.sequence)['roll'][15]:.2f} in the mean" in panel.captions[4].value
+    revealed = panel.film.still.value, panel.true.value, panel.curves.value
+    assert all(a != b for a, b in zip(hidden, revealed, strict=True))
+    apart, captions = differences(explorer.roll.sequence)["roll"][15], panel.tiles.captions
+    assert panel.truth.value == truth and "nats" in captions[5].value
+    assert f"{apart:.2f} in the mean" in captions[4].value
 
 
 def test_curves_are_the_measures_frame_by_frame(explorer):
@@ -104,10 +103,10 @@ def test_curves_are_the_measures_frame_by_frame(explorer):
 def test_what_stays_is_not_drawn_or_sent_again(explorer):
     ControlsPanel(explorer), (panel := RollPanel(explorer))
     explorer.roll, sent = explorer.roll.at(1.0), []
-    for widget in parts(panel, "Image") + parts(panel, "HTML"):
+    for widget in parts(panel, "FrameImage") + parts(panel, "HTML"):
         widget.observe(lambda change, which=widget: sent.append(which), "value")
     explorer.roll = explorer.roll.at(1.25)
-    still = [panel.input, panel.truth, panel.true, panel.film, panel.captions[0], panel.captions[6]]
+    still = [panel.input, panel.truth, panel.true, panel.film.still, *panel.tiles.captions[::6]]
     assert panel.decoded in sent and not [widget for widget in still if widget in sent]
 
 
@@ -142,8 +141,10 @@ def test_what_is_not_chosen_anew_is_kept(explorer, runs):
     controls.examples.buttons[3].click()
     assert (explorer.factor, explorer.example, explorer.roll.shift) == ("hue", 3, 1.5)
     assert explorer.roll.capsules == [0, 2] and controls.slider.value == 1.5
+    assert controls.words.value.startswith("Example 3, capsules 0, 2 rolled alone.")
     controls.run.value = runs[1]
     assert (explorer.run, explorer.factor, explorer.example) == (runs[1], "hue", 3)
+    assert explorer.roll.capsules is None  # capsules of another model are others
     controls.after.click()
     assert explorer.example == 3 and "Example 3" in controls.words.value  # shown, though not on the page
     controls.examples.buttons[1].click()

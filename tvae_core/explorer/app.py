@@ -63,9 +63,7 @@ def main() -> None:
     open_explorer(["tvae_Lpartial_mnist"], "quick")
     notebook = str(NOTEBOOKS / "explore.ipynb")
     print("The browser shows it in some seconds. Ctrl-C ends it.", flush=True)
-    os.execv(
-        sys.executable, [sys.executable, "-m", "voila", notebook, "--Voila.log_level=WARN", *sys.argv[1:]]
-    )
+    os.execv(sys.executable, [sys.executable, "-m", "voila", notebook, *sys.argv[1:]])
 
 
 if __name__ == "__main__":

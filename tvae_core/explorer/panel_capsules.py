@@ -3,8 +3,9 @@
 import ipywidgets as widgets
 import torch
 
+from tvae_core.explorer.parts import PictureButtons
 from tvae_core.explorer.pixels import signed
-from tvae_core.explorer.state import ExplorerPanel, ExplorerState, PictureButtons
+from tvae_core.explorer.state import ExplorerPanel, ExplorerState
 
 COLUMNS = 9
 

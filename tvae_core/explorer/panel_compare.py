@@ -4,14 +4,11 @@ from typing import NamedTuple
 
 import ipywidgets as widgets
 import pandas as pd
-import torch
 
 from tvae_core.explorer.opening import describe_run
-from tvae_core.explorer.panel_roll import tile
-from tvae_core.explorer.pixels import frame_grid, png
+from tvae_core.explorer.parts import Film, FrameImage, Tiles
 from tvae_core.explorer.scene import STEPS, RollState, encode_sequence
-from tvae_core.explorer.state import WIDE, ExplorerPanel, ExplorerState, overlay
-from tvae_core.explorer.svg import film, playhead
+from tvae_core.explorer.state import WIDE, WORDS, ExplorerPanel, ExplorerState
 from tvae_core.measures.catalog import MEASURES, heading
 from tvae_core.plotting.strips import Strip
 from tvae_core.plotting.tables import number
@@ -70,20 +67,13 @@ class ComparePanel(ExplorerPanel):
         super().__init__(explorer)
         self.setting, self.others = False, []  # the rolls of the other models
         self.second, self.third = (
-            widgets.Dropdown(description=words, layout=WIDE, style={"description_width": "initial"})
+            widgets.Dropdown(description=words, layout=WIDE, style=WORDS)
             for words in ("Compare with", "and with")
         )
-        self.frames, self.captions = [widgets.Image() for _ in range(4)], [widgets.HTML() for _ in range(4)]
-        self.frames[1].add_class("tvae-compare")
-        for image in self.frames:
-            image.add_class("tvae-pixels")
-        self.tiles = widgets.Box([tile(*pair) for pair in zip(self.captions, self.frames, strict=True)])
-        self.tiles.add_class("tvae-tiles")
+        self.frames = [FrameImage() for _ in range(4)]
+        self.tiles, self.film, self.table = Tiles(*self.frames), Film(), widgets.HTML()
         self.tiles.add_class("tvae-small")
-        self.film, self.playhead, self.table = (widgets.HTML() for _ in range(3))
-        strip = overlay(self.film, self.playhead)
-        strip.add_class("tvae-film")
-        below = widgets.Box([strip, widgets.VBox([self.table, self.words])])
+        below = widgets.Box([self.film, widgets.VBox([self.table, self.words])])
         below.add_class("tvae-below")
         self.arrange([self.second, self.third], self.problem, self.tiles, below)
         self.begin()
@@ -101,8 +91,15 @@ class ComparePanel(ExplorerPanel):
         rolls = [roll, *(other.at(roll.shift) for other in self.others)]
         models = [describe_run(explorer.run), *map(describe, chosen)]
         names = [f"{letter}: {name}" for letter, name in zip(LETTERS, models, strict=False)]
-        self.draw_frames(names, rolls)
-        self.draw_film(rolls, key)
+        hidden = roll.held_out and not explorer.revealed
+        self.frames[0].show(roll.sequence.frames[roll.frame], roll.held_out, hidden)
+        for image, other in zip(self.frames[1:], rolls, strict=False):
+            image.show(other.decoded)
+        self.tiles.name(f"True frame {roll.frame}{', held out' * roll.held_out}", *names)
+        rows = [("input", roll.sequence.frames)]
+        rows += [(letter, o.decoded_rolls[::STEPS]) for letter, o in zip(LETTERS, rolls, strict=False)]
+        strip = Strip(roll.sequence.title, rows, roll.sequence.exp.anchor, roll.sequence.exp.held_out)
+        self.film.show(strip, key, roll.position, explorer.revealed)
         self.put(self.table, key, lambda: measures_table(dict(zip(LETTERS, rolls, strict=False))))
         self.put(self.words, roll.sequence, lambda: about_capcorr(roll))
 
@@ -122,26 +119,3 @@ class ComparePanel(ExplorerPanel):
     def choose(self, change: dict) -> None:
         if not self.setting:
             self.draw()
-
-    def draw_frames(self, names: list[str], rolls: list[RollState]) -> None:
-        roll = rolls[0]
-        true = roll.sequence.frames[roll.frame]
-        if roll.held_out and not self.explorer.revealed:
-            true = torch.full_like(true, 0.75)
-        shown = [(f"True frame {roll.frame}{', held out' * roll.held_out}", true)]
-        shown += [(name, other.decoded) for name, other in zip(names, rolls, strict=True)]
-        for i, part in enumerate(self.tiles.children):
-            part.layout.display = None if i < len(shown) else "none"
-        for image, caption, (name, frame) in zip(self.frames, self.captions, shown, strict=False):
-            image.value, caption.value = png(frame_grid(frame.unsqueeze(0), 1)), name
-        (self.frames[0].add_class if roll.held_out else self.frames[0].remove_class)("tvae-held-out")
-
-    def draw_film(self, rolls: list[RollState], key: tuple) -> None:
-        sequence, revealed = rolls[0].sequence, self.explorer.revealed
-        rows = [(LETTERS[i], roll.decoded_rolls[::STEPS]) for i, roll in enumerate(rolls)]
-        exp = sequence.exp
-        strip = Strip(sequence.title, [("input", sequence.frames), *rows], exp.anchor, exp.held_out)
-        hidden = () if revealed else exp.held_out
-        self.put(self.film, (*key, revealed), lambda: film(strip, hidden))
-        position = rolls[0].position
-        self.put(self.playhead, (*key, position), lambda: playhead(strip, position))

@@ -5,9 +5,9 @@ import torch
 from ipycanvas import Canvas
 from torch import Tensor
 
-from tvae_core.explorer.panel_roll import tile
-from tvae_core.explorer.pixels import frame_grid, png, sheet
-from tvae_core.explorer.state import WORDS, ExplorerPanel, ExplorerState, Throttle, overlay
+from tvae_core.explorer.parts import FrameImage, Tiles, overlay
+from tvae_core.explorer.pixels import png, sheet
+from tvae_core.explorer.state import WORDS, ExplorerPanel, ExplorerState, Throttle
 from tvae_core.explorer.svg import MAP_HEIGHT, MAP_WIDTH, Curve, chart, heat_map, unit_at
 from tvae_core.seeding import generator
 from tvae_core.training.runs import Run
@@ -43,19 +43,13 @@ class LatentsPanel(ExplorerPanel):
             step=0.05, description="value of t", readout_format=".2f", layout=layout, style=WORDS
         )
         self.reset = widgets.Button(description="Reset", layout={"width": "80px"})
-        self.maps = [widgets.HTML() for _ in range(4)]
-        self.frames = [widgets.Image() for _ in range(3)]
-        self.captions = [widgets.HTML() for _ in range(8)]
+        self.maps, self.frames = [widgets.HTML() for _ in range(4)], [FrameImage() for _ in range(3)]
+        self.frames[1].add_class("tvae-latents")
         self.pointer = Canvas(width=MAP_WIDTH, height=MAP_HEIGHT)
         self.pointer.add_class("tvae-units")
-        for image in self.frames:
-            image.add_class("tvae-pixels")
-        self.frames[1].add_class("tvae-latents")
-        self.curve, self.driving = widgets.HTML(), widgets.Image()
-        pictures = [overlay(self.maps[0], self.pointer), *self.maps[1:], *self.frames]
-        tiles = widgets.Box([tile(*pair) for pair in zip(self.captions, pictures, strict=False)])
-        tiles.add_class("tvae-tiles")
-        below = widgets.Box([tile(self.captions[7], self.driving), self.curve])
+        tiles = self.tiles = Tiles(overlay(self.maps[0], self.pointer), *self.maps[1:], *self.frames)
+        self.curve, self.driving, self.about = widgets.HTML(), widgets.Image(), widgets.HTML()
+        below = widgets.Box([widgets.VBox([self.about, self.driving]), self.curve])
         below.add_class("tvae-below")
         controls = [self.c, self.d, self.scope, self.value, self.reset]
         self.arrange(controls, self.words, self.problem, tiles, below)
@@ -104,20 +98,19 @@ class LatentsPanel(ExplorerPanel):
 
     def draw_maps(self) -> None:
         roll, unit, edited = self.explorer.roll, (self.c.value, self.d.value), self.edited()
-        sequence, frame, limits = roll.sequence, roll.frame, roll.sequence.range_of_t
+        sequence, frame, (_, d) = roll.sequence, roll.frame, self.pointed or unit
         hidden = roll.held_out and not self.explorer.revealed
-        self.maps[0].value = heat_map(edited, limits, "t, rolled", unit)
-        self.captions[0].value = "<b>t, rolled</b>: click a unit"
-        _, d = self.pointed or unit
-        self.put(self.maps[3], (sequence, frame, d), lambda: self.map_of_w(frame, d))
-        key = sequence, frame, unit, hidden
-        for place, name in ((1, "u_squared"), (2, "v")):
-            values = getattr(sequence, name)
-            self.put(self.maps[place], key, lambda v=values: self.map_of(v, frame, unit, hidden))
-        self.captions[1].value, self.captions[2].value, self.captions[3].value = (
-            f"<b>{name}</b>" for name in (f"u², frame {frame}", f"v = W u², frame {frame}", f"W of unit {d}")
-        )
-        self.draw_frames(roll.decoded, sequence.decode(edited.unsqueeze(0))[0])
+        self.maps[0].value = heat_map(edited, sequence.range_of_t, "t, rolled", unit)
+        self.maps[1].value = self.map_of(sequence.u_squared, frame, unit, hidden)
+        self.maps[2].value = self.map_of(sequence.v, frame, unit, hidden)
+        self.maps[3].value = self.map_of_w(frame, d)
+        rolled, changed = roll.decoded, sequence.decode(edited.unsqueeze(0))[0]
+        gain = 0.5 / max((changed - rolled).abs().max().item(), 0.005)
+        for image, shown in zip(self.frames, (rolled, changed, 0.5 + gain * (changed - rolled)), strict=True):
+            image.show(shown)
+        names = f"u², frame {frame}", f"v = W u², frame {frame}", f"W of unit {d}", "Decoded, as rolled"
+        names += "Decoded, changed", f"Difference, {gain:.0f} times"
+        self.tiles.name("<b>t, rolled</b>: click a unit", *(f"<b>{name}</b>" for name in names))
         self.draw_unit(unit)
         self.say(edited, unit)
 
@@ -134,15 +127,6 @@ class LatentsPanel(ExplorerPanel):
         limits = 0.0, max(w.max().item(), 1.0)
         return heat_map(w, limits, "weights over frames and units", (frame, unit), ("frame", "unit"))
 
-    def draw_frames(self, rolled: Tensor, changed: Tensor) -> None:
-        apart = changed - rolled
-        gain = 0.5 / max(apart.abs().max().item(), 0.005)
-        for image, frame in zip(self.frames, (rolled, changed, 0.5 + gain * apart), strict=True):
-            image.value = png(frame_grid(frame.unsqueeze(0), 1))
-        names = "<b>Decoded</b>, as rolled", "<b>Decoded</b>, changed", f"<b>Difference</b>, {gain:.0f} times"
-        for caption, name in zip(self.captions[4:7], names, strict=True):
-            caption.value = name
-
     def draw_unit(self, unit: Unit) -> None:
         """Show when the picked unit is large: over the frames of the sequence, and in the test split."""
         explorer, (c, d) = self.explorer, unit
@@ -156,7 +140,7 @@ class LatentsPanel(ExplorerPanel):
         title, place = f"t of unit {d}", (anchor, roll.position, sequence.exp.held_out)
         self.put(self.curve, (sequence, unit, roll.position, hidden), lambda: chart(title, curves, *place))
         self.put(self.driving, (explorer.run, unit), lambda: self.driving_frames(unit))
-        self.captions[7].value = f"<b>Test frames that drive unit {d} of capsule {c} the most</b>"
+        self.about.value = f"<b>Test frames that drive unit {d} of capsule {c} the most</b>"
 
     def driving_frames(self, unit: Unit) -> bytes:
         if self.searched is not self.explorer.run:

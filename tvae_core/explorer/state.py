@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import ipywidgets as widgets
-from jaxtyping import Float
 from torch import Tensor
 from traitlets import Any, Bool, HasTraits, Int
 
-from tvae_core.explorer.pixels import png, sheet
 from tvae_core.explorer.scene import (
     Digit,
     OwnDigit,
@@ -55,37 +53,6 @@ class Throttle:
         function()
 
 
-def overlay(*layers: widgets.DOMWidget) -> widgets.GridBox:
-    """Lay widgets of one size on top of one another, the last one uppermost."""
-    for layer in layers:
-        layer.layout.grid_area, layer.layout.margin, layer.layout.width = "all", "0", "100%"
-    cell = {"grid_template_areas": '"all"', "grid_template_columns": "minmax(0, 1fr)"}
-    return widgets.GridBox(layers, layout=widgets.Layout(width="calc(100% - 4px)", margin="2px", **cell))
-
-
-class PictureButtons(widgets.VBox):
-    """Frames in rows that are buttons: clicked, or reached by Tab and pressed by Space."""
-
-    def __init__(self, n: int, columns: int, picked: Callable[[int], None]):
-        """Make n buttons; `picked` is called with the place of the one that is pressed."""
-        self.columns, self.image = columns, widgets.Image()
-        self.buttons = [widgets.Button(layout=widgets.Layout(width="auto")) for _ in range(n)]
-        for place, button in enumerate(self.buttons):
-            button.on_click(lambda _, place=place: picked(place))
-        layout = widgets.Layout(grid_template_columns=f"repeat({columns}, minmax(0, 1fr))", grid_gap="0")
-        cells = widgets.GridBox(self.buttons, layout=layout)
-        cells.add_class("tvae-cells")
-        super().__init__([overlay(self.image, cells)])
-
-    def show(self, frames: Float[Tensor, "n ch h w"], names: Sequence[str], chosen: Sequence[int]) -> None:
-        """Show a frame on each button; the chosen ones are framed."""
-        self.image.value = png(sheet(frames, self.columns, max(1, 56 // frames.shape[-1]), 2))
-        for place, button in enumerate(self.buttons):
-            button.layout.visibility = "visible" if place < len(names) else "hidden"
-            button.tooltip = names[place] if place < len(names) else ""
-            (button.add_class if place in chosen else button.remove_class)("tvae-chosen")
-
-
 class ExplorerState(HasTraits):
     """The run, the sequence and the roll that every panel shows; panels observe the traits."""
 
@@ -117,10 +84,11 @@ class ExplorerState(HasTraits):
     def choose(
         self, run: Run | None = None, factor: str | None = None, example: int | Digit | None = None
     ) -> None:
-        """Show another run, transformation or example; what is not named stays, δ and capsules too.
+        """Show another run, transformation or example; what is not named stays, δ too.
 
-        A run that has not the transformation shows its first one, and one without the example or without
-        digits the first example. Raises ValueError for an example that is not there (open_sequence).
+        The capsules that roll stay as long as the run does. A run that has not the transformation shows its
+        first one, and one without the example or without digits the first example. Raises ValueError for an
+        example that is not there (open_sequence).
         """
         another, run = run is not None, run or self.run
         factors, example = factors_of(run), self.example if example is None else example
@@ -129,8 +97,7 @@ class ExplorerState(HasTraits):
             not sees_digits(run) if isinstance(example, Tensor) else example >= len(run.data.test)
         ):
             example = 0
-        capsules = self.roll and self.roll.capsules
-        capsules = [c for c in capsules or () if c < run.exp.n_caps] or None
+        capsules = None if another or self.roll is None else self.roll.capsules
         if isinstance(example, Tensor):
             roll = encode_own_digit(run, OwnDigit(example, factor)).roll(capsules)
             self.drawn = example
