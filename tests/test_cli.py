@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from tvae_core.cli import main
+from tvae_core.data import mnist, sources
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.files import RUNS
 from tvae_core.training.runs import Run
@@ -310,3 +311,18 @@ def test_counts_of_the_bench_are_whole_numbers(words, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["bench", *words])
     assert stop.value.code == 2 and words[0] in capsys.readouterr().err
+
+
+def test_an_export_takes_the_offline_digits_where_a_download_fails(capsys, tmp_path, monkeypatch):
+    class Torchvision:
+        mirrors = ("http://127.0.0.1/",)
+
+        def __init__(self, *_, **__):
+            raise RuntimeError("cut off")
+
+    monkeypatch.delenv("TVAE_OFFLINE", raising=False)
+    monkeypatch.setattr(sources, "any_host_answers", lambda urls: True)
+    monkeypatch.setattr(mnist, "_torchvision", lambda: Torchvision)
+    out, folders = tmp_path / "roll.png", ["--runs", str(tmp_path / "runs"), "--data", str(tmp_path / "data")]
+    arguments = ["export", "--name", "nontvae_mnist", *SMALL, "--set", "source=auto", *folders]
+    assert main([*arguments, "--out", str(out)]) == 0 and out.is_file()

@@ -79,6 +79,10 @@ def run_export(arguments: Sequence[str]) -> int:
         raise ValueError(f"--roll is {options.roll}, but must be a finite number")
     images = parse_numbers(options.images or "0", "images")
     capsules = None if options.capsules == "all" else parse_numbers(options.capsules, "capsules")
+    if options.name:  # fetched, if need be: another run is meant where they cannot be had
+        exp = read_exp(options)
+        exp.load_images(options.data)
+        options.scale = exp.scale
     run, chosen = chosen_run(options, parser), (images, options.transformation, capsules)
     if options.live:
         return export_live(run, options)

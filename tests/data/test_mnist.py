@@ -171,7 +171,9 @@ def test_an_empty_folder_is_no_obstacle_to_a_download_and_other_things_are_named
     (tmp_path / "MNIST").write_text("a note")
     with pytest.raises(OSError, match=r"MNIST cannot be put into .*: other things lie in its place"):
         mnist.load("official", tmp_path)
+    assert mnist.MNIST.find("auto", tmp_path) == ("official", "mnist-70k")
     assert mnist.load("auto", tmp_path).key == "mnist-5k" and (tmp_path / "MNIST").is_file()
+    assert mnist.MNIST.find("auto", tmp_path) == ("offline", "mnist-5k")  # a run is planned for what is read
 
 
 SPOILED = {

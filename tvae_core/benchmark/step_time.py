@@ -163,6 +163,7 @@ def bench(
     literal step does. Raises ValueError for a device that is not there.
     """
     device = choose_device(device_name)
+    exp.load_images(data)  # fetched, if need be
     names = dict.fromkeys(choose_precision(precision, device) for precision in precisions)
     variants = [exp.with_options(precision=name) for name in names]
     # in turn, so that what else the machine does meets all of them

@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -104,19 +104,27 @@ class ImageSet:
     read: Callable[[Path], Any]
     download: Callable[[Path], object]
     offline: Callable[[Path], Any]
+    failed: set[tuple[str, Path]] = field(default_factory=set)  # what `load` fell back from
 
     def source_of(self, key: str) -> str:
         """Return the source of images with this key: `official`, `offline` or `own`."""
         return next((source for source, known in self.keys.items() if known == key), "own")
 
-    @cache  # noqa: B019  (one answer a process: the network may come and go)
     def find(self, source: str, folder: Path) -> tuple[str, str]:
         """Return the source that `load` reads, and its key; fetch nothing.
 
         `auto` is what lies in the folder, else the official set if a host answers and may be asked, else the
-        offline one. Raises ValueError for an unknown source, and for `own` OSError or ValueError if the
-        folder holds no files that can be used.
+        offline one, as it is once `load` could not have what was found. Raises ValueError for an unknown
+        source, and for `own` OSError or ValueError if the folder holds no files that can be used.
         """
+        return (
+            ("offline", self.keys["offline"])
+            if (source, folder) in self.failed
+            else self._find(source, folder)
+        )
+
+    @cache  # noqa: B019  (one answer a process: the network may come and go)
+    def _find(self, source: str, folder: Path) -> tuple[str, str]:
         left_alone = self.name.lower() in offline_sets()
         if check_choice(source, SOURCES, f"{self.name} source") in self.keys:
             return source, self.keys[source]
@@ -146,6 +154,7 @@ class ImageSet:
             if source != "auto":
                 raise
             log.warning("%s cannot be used: %s", self.name, error)
+            self.failed.add((source, folder))
             images = self.offline(folder)
         log.info("data: %s", images.source)
         return images
