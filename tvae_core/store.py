@@ -41,8 +41,14 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
 
     Raises FileNotFoundError, and DamagedFile for a file that is not what was written, bit for bit.
     """
-    header = _header(path)
-    tensors = load(path.read_bytes())  # a copy: a mapped file that someone cuts short ends the process
+    content = path.read_bytes()  # once: two readings of a file that is being replaced are of two files
+    _refuse_pointer(path, content)
+    try:
+        tensors = load(content)
+    except SafetensorError as error:
+        raise DamagedFile(f"{path} is damaged ({error})") from error
+    size = int.from_bytes(content[:8], "little")
+    header = _known(path, json.loads(content[8 : 8 + size]).get("__metadata__"))
     if header["digest"] != digest_of(tensors, header["about"]):
         raise DamagedFile(f"{path} is damaged: its contents do not have the digest that it names")
     return tensors, _about(path, header)
@@ -95,14 +101,21 @@ def _in_order(content: bytes) -> bytes:
 
 def _header(path: Path) -> dict[str, str]:
     with path.open("rb") as file:
-        if file.read(len(_POINTER)) == _POINTER:
-            raise OSError(f"{path} is a Git LFS pointer: fetch the file with git lfs pull, or delete it")
+        _refuse_pointer(path, file.read(len(_POINTER)))
     try:
         with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
+            return _known(path, file.metadata())
     except SafetensorError as error:
         raise DamagedFile(f"{path} is damaged ({error})") from error
-    if not {"about", "digest"} <= set(header):
+
+
+def _refuse_pointer(path: Path, content: bytes) -> None:
+    if content.startswith(_POINTER):
+        raise OSError(f"{path} is a Git LFS pointer: fetch the file with git lfs pull, or delete it")
+
+
+def _known(path: Path, header: dict[str, str] | None) -> dict[str, str]:
+    if not {"about", "digest"} <= set(header or {}):
         raise DamagedFile(f"{path} {_FOREIGN}")
     return header
 

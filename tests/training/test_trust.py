@@ -406,3 +406,19 @@ def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(tmp_path, monkeypatc
         assert same_weights(again, straight) and again.results == straight.results
         left = [path.name for path in (tmp_path / f"{moment}").rglob(".[0-9]*-*")]
         assert not left, moment
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_file_that_is_replaced_while_it_is_read_is_one_or_the_other(before, tmp_path, monkeypatch):
+    """As a reader beside a writer meets it: another checkpoint comes just before it reads, or just after."""
+    path, opened = tmp_path / CHECKPOINT, Path.read_bytes
+    write_tensors(path, {"model.x": torch.zeros(3)}, {"step": 0})
+
+    def replaced(self):
+        content = opened(self)
+        write_tensors(path, {"model.x": torch.ones(3)}, {"step": 1})
+        return opened(self) if before else content
+
+    monkeypatch.setattr(Path, "read_bytes", replaced)
+    tensors, about = read_tensors(path)
+    assert about == {"step": int(before)} and torch.equal(tensors["model.x"], torch.full((3,), float(before)))
