@@ -52,11 +52,14 @@ def about_capcorr(roll: RollState) -> str:
 
 
 def through_run(roll: RollState, other: Run | Untrained) -> RollState:
-    """Return the same sequence and roll through another run. Raises ValueError if it cannot see them."""
+    """Return the same sequence through another run, rolled from the same frame l0.
+
+    Raises ValueError if that run cannot see it.
+    """
     untrained = isinstance(other, Untrained)
     run = other.run if untrained else other
     model = both_models(run)["untrained"] if untrained else run.model
-    sequence = encode_sequence(run.exp, model, roll.sequence.batch, roll.sequence.title)
+    sequence = encode_sequence(roll.sequence.exp, model, roll.sequence.batch, roll.sequence.title)
     return sequence.roll(roll.capsules)
 
 

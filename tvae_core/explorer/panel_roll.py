@@ -86,7 +86,9 @@ class RollPanel(ExplorerPanel):
         most = 0.0, (sequence.t - start).abs().max().item()  # so that what is left without a roll stands out
         known = torch.full_like(truth, math.nan) if hidden else truth
         by = roll.shift if roll.capsules is None or c in roll.capsules else 0.0
-        self.ring.value = ring(start[c], None if hidden else truth[c], by, limits, f"capsule {c} as a ring")
+        shape = sequence.model.grouper.capsule if sequence.model.grouper else (1,)
+        turned, by = (start[c], by) if len(shape) == 1 else (t[c], 0.0)  # a capsule of two axes is no ring
+        self.ring.value = ring(turned, None if hidden else truth[c], by, limits, f"capsule {c} as a ring")
         self.rolled.value = heat_map(t, limits, "t, rolled", (c, None))
         self.true.value = heat_map(known, limits, "t of the true frame", (c, None))
         self.difference.value = heat_map((t - known).abs(), most, "difference", colours="magma")
