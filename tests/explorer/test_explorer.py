@@ -131,7 +131,11 @@ def test_the_app_is_the_notebook_shown_by_voila(explorer, monkeypatch):
     monkeypatch.setattr(app.os, "execv", lambda program, words: asked.append(words))
     app.main()
     (words,) = asked
-    assert words[1:3] == ["-m", "voila"] and Path(words[3]).is_file() and words[-1] == "--no-browser"
+    assert (
+        words[1:3] == ["-m", "tvae_core.explorer.serve"]
+        and Path(words[3]).is_file()
+        and words[-1] == "--no-browser"
+    )
 
 
 def test_what_is_not_chosen_anew_is_kept(explorer, runs):

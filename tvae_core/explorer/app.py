@@ -63,7 +63,7 @@ def main() -> None:
     open_explorer(["tvae_Lpartial_mnist"], "quick")
     notebook = str(NOTEBOOKS / "explore.ipynb")
     print("The browser shows it in some seconds. Ctrl-C ends it.", flush=True)
-    os.execv(sys.executable, [sys.executable, "-m", "voila", notebook, *sys.argv[1:]])
+    os.execv(sys.executable, [sys.executable, "-m", "tvae_core.explorer.serve", notebook, *sys.argv[1:]])
 
 
 if __name__ == "__main__":
