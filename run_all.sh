@@ -24,11 +24,13 @@ Usage: ./run_all.sh [options]        regenerate the figures and tables
   --only A,B       these notebooks alone, for example fig4,table1 (all of them: --list)
   --seeds 1,2,3    one run of each experiment for each seed (each experiment's own seed)
   --jobs N         so many runs or notebooks at a time (2 on a CPU, 1 on a GPU)
+  --executor E     slurm, or a folder with a Snakemake profile: jobs run on a cluster, all at once
   --device D       auto, cpu, cuda or mps (auto)
   --data DIR       the folder that holds the data, or will (the user's cache folder)
   --set KEY=VALUE  another value for a notebook's parameter; may be repeated
   --force          run the notebooks again even if nothing changed; no run is trained twice
   --list           name every item with its notebook, the experiments it needs, and its status
+  --cpu            set up PyTorch without CUDA, which is 2.8 GB smaller on Linux; say it the first time
   --help           this text
 
 Each run is trained once however many notebooks need it, and only what is not up to date is made:
@@ -103,10 +105,10 @@ check_words() { # the options as far as a shell can know them, for a machine wit
             --device:auto | --device:cpu | --device:cuda | --device:mps) option="" ;;
             --device:*) stop "device '$word' is not one of auto, cpu, cuda, mps" 2 ;;
             --*:*) option="" ;;
-            :--scale | :--only | :--seeds | :--jobs | :--device | :--data | :--set) option="$word" ;;
-            :--scale=* | :--only=* | :--seeds=* | :--jobs=* | :--device=* | :--data=* | :--set=*) ;;
+            :--scale | :--only | :--seeds | :--jobs | :--device | :--data | :--executor | :--set) option="$word" ;;
+            :--scale=* | :--only=* | :--seeds=* | :--jobs=* | :--device=* | :--data=* | :--executor=* | :--set=*) ;;
             :--force | :--list) ;;
-            *) stop "'$word' is not one of --scale, --only, --seeds, --jobs, --device, --data, --set, --force, --list, --help" 2 ;;
+            *) stop "'$word' is not one of --scale, --only, --seeds, --jobs, --device, --data, --executor, --set, --force, --list, --cpu, --help" 2 ;;
         esac
     done
     [ -z "$option" ] || stop "$option expects a value" 2
@@ -148,6 +150,16 @@ install() { # install with these arguments, the whole output in a log
     fi
 }
 
+install_without_cuda() { # PyTorch from an index that has it so, then all else but CUDA's libraries
+    local here="$prefix/requirements.cpu" plain='^(torch|torchvision)=='
+    echo "PyTorch without CUDA comes from $index (another one: TVAE_TORCH_INDEX=URL) ..."
+    grep -E "$plain" "$root/requirements.lock" >"$here"
+    if [ "$(uname)" = Linux ]; then sed -i 's/^\(torch==.*\)/\1+cpu/' "$here"; fi
+    install --no-deps --index-url "$index" -r "$here"
+    grep -Ev "$plain|^(triton|nvidia-[a-z0-9-]+|cuda-[a-z-]+)==" "$root/requirements.lock" >"$here"
+    install --no-deps -r "$here"
+}
+
 choose_environment() { # sets prefix and python
     local conda="${CONDA_PREFIX:-}"
     prefix="$root/.venv"
@@ -183,6 +195,11 @@ set_up() { # the stamp is written last, so an interrupted set-up is gone on with
     local stamp wanted refused waited=0
     choose_environment
     stamp="$prefix/tvae_setup"
+    if [ -e "$prefix/tvae_cpu" ]; then
+        cpu=yes
+    elif [ "$cpu" ] && [ -f "$stamp" ]; then
+        stop "$prefix has PyTorch with CUDA already; move it away to set it up without" 2
+    fi
     wanted="$root $(cat "$root/requirements.lock" "$root/pyproject.toml" | cksum)"
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then return; fi
     find_python "$@"
@@ -199,9 +216,15 @@ set_up() { # the stamp is written last, so an interrupted set-up is gone on with
     trap 'stop "set-up interrupted; call again to go on from here" 130' INT TERM
     if ! { [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; }; then
         make_environment
-        echo "Setting up $prefix from requirements.lock (on Linux 3 GB, most of it CUDA's libraries) ..."
         rm -f "$stamp" "$prefix/setup.log"
-        install --no-deps -r "$root/requirements.lock" # which names all that they need
+        if [ "$cpu" ]; then
+            touch "$prefix/tvae_cpu"
+            echo "Setting up $prefix from requirements.lock, without CUDA ..."
+            install_without_cuda
+        else
+            echo "Setting up $prefix from requirements.lock (on Linux 3 GB, most of it CUDA's libraries) ..."
+            install --no-deps -r "$root/requirements.lock" # which names all that they need
+        fi
         install --no-deps --no-build-isolation -e "$root"
         "$python" -S -c "$PLAIN_LINK" "$prefix" "$root"
         echo "$wanted" >"$stamp"
@@ -251,8 +274,14 @@ step() {
     "$@" || stop "the tests stop here: $name failed"
 }
 
+cpu="" index="${TVAE_TORCH_INDEX:-https://download.pytorch.org/whl/cpu}"
 for argument in "$@"; do
-    case "$argument" in -h | --help) usage && exit ;; esac
+    shift
+    case "$argument" in
+        -h | --help) usage && exit ;;
+        --cpu) cpu=yes ;;
+        *) set -- "$@" "$argument" ;;
+    esac
 done
 case "${1:-}:$#:${2:-}" in
     test:1: | test:2:--thorough | lab:* | explore:* | pages:1:) request=() ;;

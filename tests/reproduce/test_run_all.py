@@ -74,6 +74,7 @@ def available(tmp_path):
         (["--set", "experiments=['tvae_Lhalf_mnist n_off_dia=2']"], ["fig3", "did you mean 'n_off_diag'?"]),
         (["--seeds", "1,two"], ["seed 'two'", "whole number from 0"]),
         (["--jobs", "0"], ["'0'", "whole number from 1"]),
+        (["--executor", "slurn"], ["'slurn'", "slurm", "folder with a Snakemake profile"]),
         (["--device", "gpu"], ["'gpu'", "auto, cpu, cuda, mps"]),
         (["--only"], ["--only", "expected one argument"]),
         (["tests"], ["'tests'", "did you mean 'test'?"]),
@@ -95,6 +96,8 @@ def test_a_request_is_what_was_asked_for(available):
     assert (request.scale, request.seeds, request.parallel) == ("smoke", [3, 1], 2)
     assert request.changes == {"steps": 5, "share": 1}
     assert read_request(["--device", "cpu"], available).scale == "quick"
+    sent = read_request(["--device", "cpu", "--executor", "slurm"], available)
+    assert sent.executor == str(ROOT / "notebooks" / "profiles" / "slurm") and sent.parallel == 2
 
 
 def test_options_are_checked_without_any_package(available):

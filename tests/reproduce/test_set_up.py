@@ -162,6 +162,38 @@ def test_a_wrong_option_is_refused_without_any_python(clone, arguments, code, wo
     assert not (clone / ".venv").exists()
 
 
+INSTALLING = """#!/bin/sh
+case "$*" in "-c "* | "-m pip --version") exit 0 ;; esac
+echo "Collecting $*" # into the log
+case "$*" in *" -r "*) for last; do :; done; sed "s/^/Collecting: /" "$last" ;; esac
+"""
+
+
+def test_torch_without_cuda_comes_from_its_index_and_cuda_is_left_out(clone):
+    python = clone / ".venv" / "bin" / "python"
+    python.write_text(INSTALLING)
+    (clone / ".venv" / "tvae_setup").unlink()
+    stub = {"PYTHON": sys.executable, "TVAE_TORCH_INDEX": "file:///stub"}
+    code, output = call(["./run_all.sh", "--list", "--cpu"], clone, **stub)
+    assert code == 0 and "--list" in output.splitlines()[-1] and "--cpu" not in output
+    _, *calls = (clone / ".venv" / "setup.log").read_text().split("Collecting -m pip install")
+    assert ["--index-url file:///stub " in asked for asked in calls] == [True, False, False]
+    first, second, _ = (set(re.findall(r"Collecting: ([^=\s]+)==(\S+)", asked)) for asked in calls)
+    locked = set(re.findall(r"(?m)^(\S+)==(\S+)", (clone / "requirements.lock").read_text()))
+    wanted = {(name, version) for name, version in locked if name in ("torch", "torchvision")}
+    assert {(name, version.removesuffix("+cpu")) for name, version in first} == wanted
+    assert sys.platform != "linux" or dict(first)["torch"].endswith("+cpu")
+    cuda = {(n, v) for n, v in locked if n.startswith(("nvidia-", "cuda-")) or n == "triton"}
+    assert len(cuda) > 10 and second == locked - wanted - cuda
+    code, output = call(["./run_all.sh", "--list"], clone, **stub)  # it stays so, and is set up
+    assert code == 0 and "index" not in output
+
+
+def test_an_environment_with_cuda_is_not_taken_apart(clone):
+    code, output = call(["./run_all.sh", "--cpu", "--list"], clone)
+    assert code == 2 and "has PyTorch with CUDA already; move it away" in output
+
+
 def test_the_package_is_found_wherever_its_clone_lies_and_whatever_the_locale(tmp_path, monkeypatch):
     clone, prefix = tmp_path / "it's {a} clone ü", tmp_path / "venv"
     shutil.copytree(ROOT / "tvae_core", clone / "tvae_core", ignore=shutil.ignore_patterns("[!_]*"))

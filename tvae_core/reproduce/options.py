@@ -9,6 +9,7 @@ from tvae_core.validation import check_choice, parse_setting
 
 SCALES = ("smoke", "quick", "long", "paper")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+PROFILES = Path(__file__).parents[2] / "notebooks" / "profiles"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -19,7 +20,7 @@ class _Parser(argparse.ArgumentParser):
 def build_request_parser() -> argparse.ArgumentParser:
     """Return the parser; run_all.sh --help explains the options, before there is a Python to ask."""
     parser = _Parser(prog="run_all.sh", add_help=False, allow_abbrev=False)
-    for option in ("--scale", "--only", "--seeds", "--jobs", "--data"):
+    for option in ("--scale", "--only", "--seeds", "--jobs", "--data", "--executor"):
         parser.add_argument(option)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--set", action="append", default=[])
@@ -34,6 +35,17 @@ def _whole(text: str, what: str, least: int) -> int:
     return int(text)
 
 
+def _profile(executor: str) -> Path:
+    """The folder of a Snakemake profile: one of notebooks/profiles by its name, or the user's own."""
+    own = sorted(path.parent.name for path in PROFILES.glob("*/config.yaml"))
+    folder = PROFILES / executor if executor in own else Path(executor).expanduser().absolute()
+    if not (folder / "config.yaml").is_file():
+        raise ValueError(
+            f"executor {executor!r} is not {' or '.join(own)}, nor a folder with a Snakemake profile"
+        )
+    return folder
+
+
 def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the options with numbers and lists read; ValueError in one sentence for a wrong one."""
     parser = build_request_parser()
@@ -41,7 +53,7 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     for argument in rest:
         if argument.startswith("-"):
             options = [option for action in parser._actions for option in action.option_strings]
-            check_choice(argument.partition("=")[0], [*options, "--help"], "option")
+            check_choice(argument.partition("=")[0], [*options, "--cpu", "--help"], "option")
         check_choice(argument, ["test", "lab"], "word")
         raise ValueError(f"{argument!r} must be the first word after run_all.sh")
     if asked.scale is not None:
@@ -52,6 +64,7 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     seeds = [] if asked.seeds is None else [_whole(s, "seed", 0) for s in asked.seeds.split(",")]
     asked.seeds = list(dict.fromkeys(seeds))
     asked.data = asked.data and str(Path(asked.data).expanduser().absolute())
+    asked.executor = asked.executor and str(_profile(asked.executor))
     asked.only = asked.only and list(dict.fromkeys(name.strip() for name in asked.only.split(",")))
     return asked
 

@@ -24,7 +24,8 @@ class Request:
     scale: str
     device: str = "auto"
     seeds: list[int] = field(default_factory=list)  # empty: each experiment's own
-    jobs: int | None = None  # None: two on a CPU, one on a GPU
+    jobs: int | None = None  # None: two on a CPU, one on a GPU, all at once by an executor
+    executor: str | None = None  # the folder of a Snakemake profile that says where jobs run; None: here
     data: Path = DATA  # the folder that holds the data, or will
     changes: dict[str, object] = field(default_factory=dict)  # other values for notebooks' parameters
     force: bool = False
@@ -36,6 +37,8 @@ class Request:
         """Return how many jobs run at a time: a single run or notebook keeps all threads to itself."""
         runs = {name for notebook in self.chosen for name in notebook.experiments(self.changes)}
         things = max(len(self.chosen), len(runs) * max(1, len(self.seeds)))
+        if self.executor:
+            return self.jobs or things
         most = 2 if choose_device(self.device).type == "cpu" else 1
         return self.jobs or min(most, things, torch.get_num_threads())
 
@@ -72,7 +75,7 @@ def read_request(
         changes=asked.settings,
         broken=failing,
         data=Path(asked.data) if asked.data else DATA,
-        **{name: getattr(asked, name) for name in ("device", "seeds", "jobs", "force", "listed")},
+        **{name: getattr(asked, name) for name in ("device", "seeds", "jobs", "executor", "force", "listed")},
     )
 
 

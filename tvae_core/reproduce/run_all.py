@@ -85,7 +85,10 @@ def _environment(request: Request, sources: Mapping[str, str]) -> dict[str, str]
 
 def run_snakemake(request: Request, stale: Sequence[Task], environment: Mapping[str, str]) -> int:
     """Make these again, and train the runs that they need."""
-    threads = max(1, torch.get_num_threads() // request.parallel)
+    threads = 1 if request.executor else max(1, torch.get_num_threads() // request.parallel)
+    where = ["--cores", str(request.parallel * threads)]
+    if request.executor:
+        where = ["--profile", request.executor, "--jobs", str(request.parallel)]
     runs = {
         folder: {"name": str(run), "experiment": text, "seed": run.exp.seed}
         for task in stale
@@ -93,16 +96,16 @@ def run_snakemake(request: Request, stale: Sequence[Task], environment: Mapping[
     }
     config = {"scale": request.scale, "device": request.device, "threads": threads, "runs": runs}
     config |= {"notebooks": [task.job for task in stale]}
-    with tempfile.TemporaryDirectory(prefix="tvae-") as folder:
+    shared = HOME if request.executor else None  # a folder that all machines see
+    with tempfile.TemporaryDirectory(prefix=".tvae-", dir=shared) as folder:
         given, progress = Path(folder) / "config.json", Path(folder) / "progress"
         given.write_text(json.dumps(config))
         progress.touch()
         snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(NOTEBOOKS / "Snakefile")]
         snakemake += ["--directory", str(HOME), "--configfile", str(given), "--quiet", "all"]
-        snakemake += ["--cores", str(request.parallel * threads)]
         if any((HOME / ".snakemake" / "locks").glob("*")):  # a killed call left it: no other is at work here
-            run_group([*snakemake, "--unlock"], environment)
-        snakemake += ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "input"]
+            run_group([*snakemake, "--cores", "1", "--unlock"], environment)
+        snakemake += [*where, "--keep-going", "--rerun-incomplete", "--rerun-triggers", "input"]
         snakemake += ["--", *(f"notebook_{i}" for i in range(len(stale)))]
         with Display(stale, request.parallel, progress) as display:
             return run_group(snakemake, {**environment, PROGRESS_VARIABLE: str(progress)}, display.write)
