@@ -1,6 +1,7 @@
 """The widgets without a browser: what they are set to is what is shown, and what cannot be is said."""
 
 import asyncio
+import dataclasses
 import html
 import shutil
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from tvae_core.experiments import EXPERIMENTS
 from tvae_core.explorer import app
 from tvae_core.explorer.app import TABS, Explorer
 from tvae_core.explorer.curves import costs, differences
@@ -235,6 +237,8 @@ def test_of_many_moves_the_last_is_drawn():
 
 
 def test_only_runs_on_the_same_data_are_compared(explorer, runs):
+    dual = EXPERIMENTS["tvae_Lpartial_rotcolor_mnist"].at_scale("smoke")
+    explorer.runs.insert(1, dataclasses.replace(runs[1], exp=dual))
     panel = ComparePanel(explorer)
     offered = [value for _, value in panel.second.options]
     assert offered == [runs[1], Untrained(runs[0]), None]

@@ -9,7 +9,7 @@ from tvae_core.explorer.opening import describe_run
 from tvae_core.explorer.parts import Film, FrameImage, Tiles
 from tvae_core.explorer.scene import STEPS, RollState, encode_sequence
 from tvae_core.explorer.state import WIDE, WORDS, ExplorerPanel, ExplorerState
-from tvae_core.measures.catalog import MEASURES, heading
+from tvae_core.measures.catalog import MEASURES, NATS, heading
 from tvae_core.plotting.strips import Strip
 from tvae_core.plotting.tables import number
 from tvae_core.training.runs import Run, both_models
@@ -38,8 +38,10 @@ def measures_table(rolls: dict[str, RollState]) -> str:
     for name, roll in rolls.items():
         values, factor = roll.sequence.measures(), roll.sequence.title
         columns[name] = ["–" if (v := values[m.key]) is None else number(v, m.decimals) for m in rows]
-    names = [f"{heading(f'{m.key}/{factor}', 0)}, {m.unit}".removesuffix(", ") for m in rows]
-    return pd.DataFrame(columns, names).to_html(classes="tvae-measures", border=0)
+    units = ["" if m.unit in ("", NATS) else f", {m.unit}" for m in rows]
+    names = [f"{heading(f'{m.key}/{factor}', 0)}{unit}" for m, unit in zip(rows, units, strict=True)]
+    frame = pd.DataFrame(columns, names).rename_axis(columns=NATS)
+    return frame.to_html(classes="tvae-measures", border=0)
 
 
 def about_capcorr(roll: RollState) -> str:
@@ -111,8 +113,9 @@ class ComparePanel(ExplorerPanel):
         run, self.setting = self.explorer.run, True
         if self._drawn.get(self.second) is not run:
             self._drawn[self.second] = run
+            seen = run.exp.data, run.exp.image_set
             others = [other for other in self.explorer.runs if other is not run]
-            alike = [one for one in others if one.exp.image_set == run.exp.image_set]
+            alike = [other for other in others if (other.exp.data, other.exp.image_set) == seen]
             named = [(describe(other), other) for other in [*alike, Untrained(run)]]
             for control, place in ((self.second, 0), (self.third, len(named) - 1)):
                 control.options = [*named, ("nothing", None)]
