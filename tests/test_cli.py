@@ -15,6 +15,7 @@ import jaxtyping
 import pytest
 import torch
 
+from tvae_core.arguments import build_parser
 from tvae_core.cli import main
 from tvae_core.data import mnist, sources
 from tvae_core.experiments import EXPERIMENTS
@@ -310,7 +311,17 @@ def test_an_export_over_a_folder_is_refused(capsys, tmp_path):
 def test_counts_of_the_bench_are_whole_numbers(words, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["bench", *words])
-    assert stop.value.code == 2 and words[0] in capsys.readouterr().err
+    assert stop.value.code == 2
+    assert f"argument {words[0]}: {words[1]!r} is not a whole number from 1 up" in capsys.readouterr().err
+
+
+def test_paths_of_a_home_are_found_and_an_empty_one_is_refused(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    options = build_parser("export").parse_args(["--out=~/x.png", "--runs=~/runs", "--data=~"])
+    assert (options.out, options.runs, options.data) == (tmp_path / "x.png", tmp_path / "runs", tmp_path)
+    with pytest.raises(SystemExit):
+        main(["--name", "nontvae_mnist", "--runs", ""])
+    assert "argument --runs: a path is empty" in capsys.readouterr().err
 
 
 def test_an_export_takes_the_offline_digits_where_a_download_fails(capsys, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """The arguments of the `tvae` command, and the experiment or run that they name."""
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -25,10 +26,16 @@ def _seeds(text: str) -> list[int]:
 
 
 def _whole(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return number
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return int(text)
+
+
+def _path(text: str) -> Path:
+    """A path; a shell leaves the ~ of --out=~/x as it is, and an unset variable is no path."""
+    if not text:
+        raise argparse.ArgumentTypeError("a path is empty")
+    return Path(os.path.expanduser(text))
 
 
 def build_parser(command: str = "") -> argparse.ArgumentParser:
@@ -41,20 +48,20 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
     add("name" if named else "--name", default=usual, help=words, **named)
     if command != "bench":
         add("--from", dest="source", help=FROM)
-    add("--sequences", type=Path, metavar="PATH", help="your own in place of a name: .npz, .npy or a folder")
+    add("--sequences", type=_path, metavar="PATH", help="your own in place of a name: .npz, .npy or a folder")
     add("--scale", help="smoke, quick, long or paper (default: paper with a CUDA GPU, else quick)")
     add("--device", default="auto", help="auto, cpu, cuda or mps")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="change any option")
-    add("--data", type=Path, default=DATA, metavar="DIR", help="where downloaded data lie")
+    add("--data", type=_path, default=DATA, metavar="DIR", help="where downloaded data lie")
     if command == "bench":
         add("--seeds", type=_whole, default=1, metavar="N", help="so many models trained at once")
         add("--runs", type=_whole, default=3, metavar="N", help="measurements, of which the median counts")
-        add("--json", type=Path, metavar="FILE", help="write the numbers there too")
+        add("--json", type=_path, metavar="FILE", help="write the numbers there too")
         return parser
-    add("--runs", type=Path, default=RUNS, metavar="DIR", help="where runs are kept")
+    add("--runs", type=_path, default=RUNS, metavar="DIR", help="where runs are kept")
     add("--seed", type=_seeds, default=[], metavar="N", help="default: the experiment's own")
     if command == "export":
-        add("--out", type=Path, required=True, metavar="FILE", help="ends in .html, .gif, .png or .mp4")
+        add("--out", type=_path, required=True, metavar="FILE", help="ends in .html, .gif, .png or .mp4")
         add("--live", action="store_true", help="a page that holds the model: draw a digit and roll it")
         add("--images", metavar="N", help="places in the test split, one a transformation (default: 0)")
         add("--transformation", default="", metavar="NAME", help="this one alone, of all images")
