@@ -72,7 +72,7 @@ CASES = {
     "t is a ndarray, but must be a tensor": lambda: equivariance_error(T.numpy()),
     r"partner has shape \(2, 3, 2, 18\)": lambda: equivariance_error(T, T[:, :3]),
     "t holds values that are not finite": lambda: equivariance_error(nan(T)),
-    "the number of frames of t is 0": lambda: equivariance_error(T[:, :0]),
+    "t has shape .2, 0, 2, 18., which holds nothing": lambda: equivariance_error(T[:, :0]),
     "omega 'best' is not one of first, nearest": lambda: capsule_correlation(T, FACTORS, VARIED, "best"),
     "varied has values from 9 to 10, but .* from 0 to 2": lambda: capsule_correlation(T, FACTORS, VARIED + 9),
     r"varied has shape \(1,\), but must be \(B,\), with B = 2": lambda: capsule_correlation(T, FACTORS, ONE),
@@ -81,9 +81,11 @@ CASES = {
     "factors has values from -.*, but they must be at least 0": lambda: capsule_correlation(
         T, FACTORS - 30, VARIED
     ),
-    "the number of sequences is 0": lambda: capsule_correlation(T[:0], FACTORS[:0], VARIED[:0]),
+    "t has shape .0, 18, 2, 18., which holds nothing": lambda: capsule_correlation(
+        T[:0], FACTORS[:0], VARIED[:0]
+    ),
     "over 'frame' is not one of sequence, per_frame": lambda: importance_sampled(T[0], "frame"),
-    "the number of draws is 0": lambda: importance_sampled(T[:0, 0]),
+    "log_weights has shape .0, 2, 18., which holds nothing": lambda: importance_sampled(T[:0, 0]),
     "labels has values from 9 to 10": lambda: selectivity(T[:, 0, 0], VARIED + 9),
     r"images has shape \(2, 3, 28, 28\), but must be \(B, 1, h, w\)": lambda: perspective_frames(
         X[:, 0], VALUES, VALUES
@@ -135,7 +137,7 @@ CASES = {
     "index holds torch.float32": lambda: TEST.sequence(torch.ones(1), 0),
     "varied is 'hue', but must be a whole number": lambda: TEST.sequence(ONE, "hue"),
     "varied is 7, but must be at most 2": lambda: TEST.sequence(ONE, 7),
-    "exp is 'tvae_Lhalf_mnist', but must be an Experiment": lambda: plan("tvae_Lhalf_mnist"),
+    "exp is a str, but must be an Experiment": lambda: plan("tvae_Lhalf_mnist"),
     "device 'cud' .*did you mean 'cuda'": lambda: fit(EXP, "cud"),
     "batch_size is 5000, but there are 4,000 sequences": lambda: fit(
         EXP.with_options(batch_size=5000), "cpu", "/dev/shm/none"

@@ -4,10 +4,9 @@ import ast
 import difflib
 import functools
 import math
-import operator
 import re
 from collections.abc import Callable, Iterable
-from numbers import Real
+from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Union, get_args, get_origin, get_type_hints
 
@@ -58,14 +57,10 @@ def check_number(
     Traceback (most recent call last):
     ValueError: anchor is 18, but must be at most 17
     """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise ValueError(f"{what} is {_shown(value)}, but must be a whole number")
-    between(least, most)(what, number)
-    return number
+    between(least, most)(what, value)
+    return int(value)
 
 
 def check_real(what: str, value: object, least: int | float = -math.inf, above: bool = False) -> float:
@@ -94,7 +89,7 @@ def check_tensors(**tensors: tuple[object, str]) -> dict[str, int]:
         if not hasattr(tensor, "is_floating_point"):
             raise ValueError(f"{name} is a {type(tensor).__name__}, but must be a tensor ({shape})")
         real = tensor.is_floating_point()
-        whole = not real and not tensor.is_complex() and str(tensor.dtype) != "torch.bool"
+        whole = str(tensor.dtype) in ("torch.int32", "torch.int64")  # by which torch can index
         if not {"float": real, "whole": whole, "number": real or whole}[kind]:
             words = {
                 "float": "fractions, such as torch.float32",
@@ -103,6 +98,8 @@ def check_tensors(**tensors: tuple[object, str]) -> dict[str, int]:
             raise ValueError(f"{name} holds {tensor.dtype}, but must hold {words.get(kind, 'numbers')}")
         if axes == ["..."]:
             continue
+        if 0 in tensor.shape:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, which holds nothing")
         known = [
             int(axis) if axis.isdecimal() else sizes.setdefault(axis, size)
             for axis, size in zip(axes, tensor.shape, strict=False)

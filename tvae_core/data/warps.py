@@ -72,6 +72,7 @@ def affine_frames(images: Images, degrees: PerFrame, scales: PerFrame, hues: Per
 def turned_frames(images: Images, degrees: PerFrame, scales: PerFrame, hues: PerFrame) -> Frames:
     """Return affine_frames of values that are known to be right; none of them is read for a check."""
     h, w = images.shape[-2:]
+    degrees, scales, hues = (values.to(images.dtype) for values in (degrees, scales, hues))
     theta = torch.deg2rad(degrees)
     cos, sin = ((f / scales)[..., None, None] for f in (theta.cos(), theta.sin()))
     x = torch.linspace(-1, 1, w, device=images.device, dtype=images.dtype)
@@ -122,7 +123,7 @@ def perspective_frames(images: Images, degrees: PerFrame, hues: PerFrame) -> Fra
 
 def projected_frames(images: Images, inverse: Float[Tensor, "B S 3 3"], hues: PerFrame) -> Frames:
     """Return the same for homographies that are known already (perspective_inverses)."""
-    w = images.shape[-1]
+    w, hues = images.shape[-1], hues.to(images.dtype)
     pixel = torch.arange(w, dtype=images.dtype, device=images.device)
     y, x = torch.meshgrid(pixel, pixel, indexing="ij")
     target = torch.stack([x, y, torch.ones_like(x)], -1)  # (h, w, 3), homogeneous

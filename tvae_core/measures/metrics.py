@@ -41,7 +41,6 @@ def equivariance_error(
     """
     partner = t if partner is None else partner
     s = check_tensors(t=(t, "float B S C D"), partner=(partner, "float B S C D"))["S"]
-    check_number("the number of frames of t", s, least=1)
     check_values(t=t, partner=partner)
     rolled, target = (_directions(x, centred) for x in (t, partner))
     # Undoing l rolls turns every pair's distance into one between two rows, without a loop over δ; time
@@ -105,7 +104,6 @@ def omega_rolls(
     sizes = check_tensors(
         t=(t, "float B S C D"), factors=(factors, "whole B S F"), varied=(varied, "whole B")
     )
-    check_number("the number of sequences", sizes["B"], least=1)
     check_values(t=t)
     check_values(0, factors=factors)
     check_values(0, sizes["F"] - 1, varied=varied)
@@ -198,7 +196,6 @@ def importance_sampled(
     """
     check_choice(over, ("sequence", "per_frame"), "over")
     n, _, s = check_tensors(log_weights=(log_weights, "float n B S")).values()
-    check_number("the number of draws", n, least=1)
     if over == "sequence":
         return (log_weights.sum(2).logsumexp(0) - math.log(n)) / s
     return (log_weights.logsumexp(0) - math.log(n)).mean(1)

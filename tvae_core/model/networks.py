@@ -104,6 +104,7 @@ class Decoder(nn.Module):
     def forward(self, t: Latents) -> Images:
         """Return the logits of each frame by itself."""
         bias = self.channel_bias.repeat_interleave(self.image_shape[1] * self.image_shape[2])
+        t = t.to(self.last.weight.dtype)
         h = self.layers(((t - self.centre) / self.spread).flatten(2))
         return at_least_float32(F.linear(h, self.last.weight, bias)).unflatten(-1, self.image_shape)
 

@@ -199,7 +199,7 @@ def plan(exp: Experiment, device: str = "auto", runs: Path | str = RUNS, data: P
     means with this folder `data`; nothing is fetched. Raises ValueError for a device that is not there.
     """
     if not isinstance(exp, Experiment):
-        raise ValueError(f"exp is {exp!r:.60}, but must be an Experiment, one of EXPERIMENTS for example")
+        raise ValueError(f"exp is a {type(exp).__name__}, but must be an Experiment, one of EXPERIMENTS")
     chosen = choose_device(device)
     source, key = exp.find_images(data)
     exp = exp.with_options(precision=choose_precision(exp.precision, chosen), source=source)
