@@ -147,7 +147,7 @@ def test_what_is_not_chosen_anew_is_kept(explorer, runs):
     controls.examples.buttons[3].click()
     assert (explorer.factor, explorer.example, explorer.roll.shift) == ("hue", 3, 1.5)
     assert explorer.roll.capsules == [0, 2] and controls.slider.value == 1.5
-    assert controls.words.value.startswith("Example 3, capsules 0, 2 rolled alone.")
+    assert controls.words.value.startswith("Example 3, capsules 0, 2 alone rolled.")
     controls.run.value = runs[1]
     assert (explorer.run, explorer.factor, explorer.example) == (runs[1], "hue", 3)
     assert explorer.roll.capsules is None  # capsules of another model are others

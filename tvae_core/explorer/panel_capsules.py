@@ -5,7 +5,7 @@ import torch
 
 from tvae_core.explorer.parts import PictureButtons
 from tvae_core.explorer.pixels import signed
-from tvae_core.explorer.state import ExplorerPanel, ExplorerState
+from tvae_core.explorer.state import ExplorerPanel, ExplorerState, name_capsules
 
 COLUMNS = 9
 
@@ -36,10 +36,10 @@ class CapsulesPanel(ExplorerPanel):
         if self._drawn.get(self.grid) != key:
             self.draw_capsules(c)
             self._drawn[self.grid] = key
-        moving = "all capsules" if roll.capsules is None else f"capsules {', '.join(map(str, roll.capsules))}"
+        by, moving = signed(roll.shift, 2), name_capsules(roll.capsules)
         self.words.value = (
-            f"Each picture: frame {roll.sequence.exp.anchor} with that capsule alone rolled by "
-            f"{signed(roll.shift, 2)}. The other tabs roll {moving}; click to choose others."
+            f"Each picture: frame {roll.sequence.exp.anchor} with that capsule alone rolled by {by}. "
+            f"The other tabs roll {moving}; click to choose others."
         )
 
     def draw_capsules(self, c: int) -> None:

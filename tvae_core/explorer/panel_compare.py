@@ -48,8 +48,8 @@ def about_capcorr(roll: RollState) -> str:
     """Say in words what CapCorr is for one sequence."""
     s, chance = len(roll.sequence.frames), roll.sequence.chance_of_capcorr()
     return (
-        f"CapCorr: the correlation of the roll seen in t with the factor's steps, over the {s} starts of "
-        f"this sequence; chance {chance:.2f}, – if t shows the same roll from every start."
+        f"CapCorr: how well the roll seen in t follows the factor, over the {s} starts of this sequence; "
+        f"chance {chance:.2f}, – where it is not defined."
     )
 
 

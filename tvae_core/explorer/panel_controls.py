@@ -8,11 +8,7 @@ import torch
 from tvae_core.explorer.opening import describe_run, numbers_of
 from tvae_core.explorer.parts import PictureButtons
 from tvae_core.explorer.scene import STEPS, factors_of, sees_digits
-from tvae_core.explorer.state import (
-    WORDS,
-    ExplorerPanel,
-    ExplorerState,
-)
+from tvae_core.explorer.state import WORDS, ExplorerPanel, ExplorerState, name_capsules
 
 SHOWN = 12  # examples at a time
 
@@ -99,8 +95,7 @@ class ControlsPanel(ExplorerPanel):
         chosen = [i for i, place in enumerate(self.places) if place is shown]
         self.examples.show(frames, names, chosen)
         name = names[chosen[0]] if chosen else f"Example {explorer.example}"
-        if explorer.roll.capsules is not None:
-            name += f", capsules {', '.join(map(str, explorer.roll.capsules))} rolled alone"
+        name += f", {name_capsules(explorer.roll.capsules)} rolled" * (explorer.roll.capsules is not None)
         self.words.value = f"{name}. {html.escape(numbers_of(explorer.run))}"
 
     def turn_page(self, by: int) -> None:

@@ -167,6 +167,13 @@ class ExplorerPanel(widgets.VBox):
             self._drawn[widget] = key
 
 
+def name_capsules(capsules: Sequence[int] | None) -> str:
+    """Name the capsules that roll in words."""
+    if capsules is None:
+        return "all capsules"
+    return f"capsule{'s' * (len(capsules) > 1)} {', '.join(map(str, capsules))} alone"
+
+
 def latency(explorer: ExplorerState) -> dict[str, float]:
     """Measure the milliseconds from a new roll until all panels have drawn it: the median and the slowest.
 
