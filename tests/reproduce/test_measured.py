@@ -36,9 +36,8 @@ def test_every_linked_file_is_there(path):
 def test_a_picture_is_small_and_says_what_it_shows(path):
     assert path.stat().st_size <= 200_000
     words = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    assert (
-        words["alt"] and re.search(r"[Ss]cale (long|quick)", words["caption"]) and "Data:" in words["caption"]
-    )
+    trained = re.search(r"[Ss]cale (long|quick)", words["caption"]) and "Data:" in words["caption"]
+    assert words["alt"] and (trained or "nothing trained" in words["caption"])
 
 
 def test_the_readme_is_short():

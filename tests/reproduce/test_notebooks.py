@@ -13,11 +13,14 @@ from pathlib import Path
 
 import nbformat
 import nbformat.v4 as nb
+import numpy as np
 import pytest
 from jupyter_server.services.contents.filemanager import FileContentsManager
+from PIL import Image
 
 from tvae_core.experiments import EXPERIMENTS, read_experiment
 from tvae_core.reproduce.notebooks import Notebook, notebooks, reproducible
+from tvae_core.reproduce.pictures import LARGEST, PICTURES, first_picture, keep, show
 from tvae_core.reproduce.refresh import main as refresh
 from tvae_core.reproduce.refresh import strip
 
@@ -75,7 +78,8 @@ def stored_scale_is_smoke(notebook):
     (cell,) = tagged(notebook, "parameters")
     scale = "smoke" if "figures: str" in source(cell) else "quick"
     assert f'scale: str = "{scale}"' in source(cell)
-    assert notebook["cells"].index(cell) < 3  # title, imports
+    own = [one for one in notebook["cells"] if "picture" not in one["metadata"].get("tags", [])]
+    assert own.index(cell) < 3  # title, imports
 
 
 def outputs_are_the_same_everywhere(notebook):
@@ -106,6 +110,12 @@ def title_names_an_item(notebook):
     """`# ITEM: what it shows`: run_all.sh and the report go by it."""
     first, *_ = source(notebook["cells"][0]).splitlines()
     assert re.fullmatch(r"# [A-Z][^:]*: \S.*", first), first
+
+
+def pictures_are_there_and_small(notebook):
+    text = "\n".join(source(cell) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+    for name in re.findall(r"!\[[^]]*\]\(([^)]*)\)", text):
+        assert name.startswith("pictures/") and (PICTURES.parent / name).stat().st_size <= LARGEST
 
 
 def experiments_exist(notebook):
@@ -183,6 +193,30 @@ def test_from_scratch_needs_the_library_only_to_compare_with():
     assert len(printed) == 7 and all(line.strip().endswith("all equal: True") for line in printed)
 
 
+@pytest.mark.parametrize("name", sorted(set(NOTEBOOKS) - WITHOUT_ITEM))
+def test_a_notebook_shows_the_picture_that_is_kept_of_it(name):
+    picture = first_picture(NOTEBOOKS[name])
+    shown = [cell["source"] for cell in NOTEBOOKS[name].cells[1:2] if "picture" in cell["tags"]]
+    assert [f"](pictures/{picture.name})" in text for text in shown] == [True] * bool(picture)
+
+
+def test_a_picture_is_shrunk_until_it_is_small(tmp_path, monkeypatch):
+    noise = np.random.default_rng(0).integers(256, size=(600, 600, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "fig4.png")
+    (tmp_path / "fig4.json").write_text('{"alt": "Noise", "caption": "Scale long. Data: none"}')
+    picture = keep(tmp_path / "fig4.png", tmp_path / "pictures")
+    with Image.open(picture) as small:
+        assert picture.stat().st_size <= LARGEST and 100 < small.width < 600
+    one = stored(tmp_path, "steps = 3")
+    before = one.digest
+    for _ in range(2):  # the second takes the place of the first
+        show(one, picture)
+    cells = Notebook(one.path).cells
+    assert [cell["tags"] for cell in cells] == [[], ["picture"], ["parameters"]]
+    assert cells[1]["source"] == "![Noise](pictures/fig4.webp)\n\n*Scale long. Data: none*"
+    assert Notebook(one.path).digest == before
+
+
 LAWS = [
     no_code_lives_here,
     parameters_are_typed_and_explained,
@@ -191,6 +225,7 @@ LAWS = [
     numbers_are_stored_to_compare_with,
     experiments_exist,
     figures_are_told_in_words,
+    pictures_are_there_and_small,
     title_names_an_item,
 ]
 # from_scratch defines the method itself, and has no scale; index is text alone.
@@ -220,6 +255,10 @@ def change(what, old, new):
                 output["text"] = "".join(output.get("text", "")).replace(old, new)
 
     return planted
+
+
+def link_to(name):
+    return lambda notebook: notebook["cells"][0].update(source=f"# A title\n![A picture]({name})")
 
 
 def output(**content):
@@ -252,6 +291,9 @@ PLANTED = [
     (figures_are_told_in_words, change("code", "alt=", "alt=f'Four {drawn}', said=")),
     (figures_are_told_in_words, change("code", '"fig2",', "name,")),
     (experiments_exist, change("code", '"bubbles_mnist"', '"bubbles_mnist n_of_diag=2"')),
+    (pictures_are_there_and_small, link_to("pictures/fig0.webp")),
+    (pictures_are_there_and_small, link_to("../README.md")),
+    (pictures_are_there_and_small, link_to("pictures/roll.gif")),  # larger
 ]
 
 
@@ -260,7 +302,7 @@ def test_every_law_can_be_broken(law, plant):
     notebook = json.loads(NOTEBOOKS["fig2"].path.read_text())
     law(notebook)
     plant(notebook)
-    with pytest.raises((AssertionError, ValueError)):
+    with pytest.raises((AssertionError, ValueError, OSError)):
         law(notebook)
 
 

@@ -47,6 +47,9 @@ def execute(notebook: Notebook, scale: str, parameters: dict[str, object], runs:
     files = sorted(path for path in unfinished.iterdir() if path.is_file())
     check_names(notebook.name, files)
     record |= {"files": {path.name: file_digest(path) for path in files}}
+    done.cells = [
+        cell for cell in done.cells if "picture" not in cell.metadata.get("tags", [])
+    ]  # another run's
     done.metadata[RECORD] = {**record, "peak_memory": peak_memory(children=True)}
     text = json.dumps(done, indent=1, ensure_ascii=False) + "\n"
     for path in files:

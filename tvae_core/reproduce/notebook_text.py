@@ -8,6 +8,8 @@ from typing import NamedTuple
 import mistune
 from markupsafe import Markup, escape
 
+_ASIDE = {"exercise", "picture"}  # tags of cells that say nothing about this run
+
 
 class Article(NamedTuple):
     """The text of a notebook: before its figure, in between, and from its last paragraph on."""
@@ -59,9 +61,12 @@ _markdown = mistune.create_markdown(renderer=_Renderer(escape=True), plugins=["t
 
 
 def read_article(path: Path, with_tables: bool = True) -> Article:
-    """Return the article of an executed notebook, with its tables or without, and without its exercise."""
+    """Return the article of an executed notebook, with its tables or without, and without its exercise.
+
+    Nor does it have the picture of another run.
+    """
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    cells = [cell for cell in cells if "exercise" not in cell["metadata"].get("tags", [])]
+    cells = [cell for cell in cells if not _ASIDE & set(cell["metadata"].get("tags", []))]
     drawn = next((i for i, cell in enumerate(cells) if _has_picture(cell)), None)
     after = 0 if drawn is None else drawn
     paragraphs = [i for i, cell in enumerate(cells) if cell["cell_type"] == "markdown" and i > after]

@@ -57,9 +57,11 @@ class Notebook:
     def digest(self) -> str:
         """Return a digest of its text and code, and of which cell has the parameters.
 
-        Outputs, ids and other metadata don't count: opening a notebook and saving it changes them.
+        Outputs, ids and other metadata don't count: opening a notebook and saving it changes them. Nor does
+        the cell that shows the picture of another run (reproduce.pictures).
         """
-        said = [(c["cell_type"], c["source"], "parameters" in c["tags"]) for c in self.cells]
+        own = [cell for cell in self.cells if "picture" not in cell["tags"]]
+        said = [(c["cell_type"], c["source"], "parameters" in c["tags"]) for c in own]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
     @property
