@@ -57,7 +57,9 @@ def test_the_slider_and_play_pick_what_the_library_decodes(explorer, runs):
     assert panel.decoded.value == picture(truth.at(2.25).decoded) and controls.play.value == 33
     controls.play.value = 0
     assert controls.slider.value == -6.0 and panel.decoded.value == picture(truth.at(-6.0).decoded)
-    assert panel.input.value == picture(truth.sequence.frames[6])
+    assert (
+        panel.input.value == picture(truth.sequence.frames[6]) and "t of frame 6 rolled" in panel.words.value
+    )
     assert panel.truth.value == picture(truth.sequence.frames[0])
 
 

@@ -47,10 +47,8 @@ def measures_table(rolls: dict[str, RollState]) -> str:
 def about_capcorr(roll: RollState) -> str:
     """Say in words what CapCorr is for one sequence."""
     s, chance = len(roll.sequence.frames), roll.sequence.chance_of_capcorr()
-    return (
-        f"CapCorr: how well the roll seen in t follows the factor, over the {s} starts of this sequence; "
-        f"chance {chance:.2f}, – where it is not defined."
-    )
+    about = f"CapCorr: how well the roll seen in t follows the factor, over the {s} starts of this sequence"
+    return f"{about}; chance {chance:.2f}."
 
 
 def through_run(roll: RollState, other: Run | Untrained) -> RollState:

@@ -21,6 +21,11 @@ from tvae_core.explorer.scene import STEPS, RollState
 from tvae_core.explorer.state import ExplorerPanel, ExplorerState, Throttle
 from tvae_core.explorer.svg import MAP_HEIGHT, MAP_WIDTH, RING_SIDE, Curve, chart, heat_map, ring, unit_at
 
+ABOUT = (
+    "A roll by δ moves every value of t by δ units along its capsule; what leaves at one end comes in at the "
+    "other. If the model has learned the transformation, t of frame {l0} rolled by δ is t of frame {l0} + δ "
+    "and decodes to it. Frames with a grey border are held out: t of frame {l0} knows nothing of them."
+)
 KINDS, UNKNOWN = ("first", "second", "third"), "hidden"
 
 
@@ -40,7 +45,7 @@ class RollPanel(ExplorerPanel):
         self.tiles = Tiles(self.input, turning, rolled, *truths)
         self.film, self.curves = Film(), widgets.HTML()
         self.curves.add_class("tvae-curves")
-        below = widgets.Box([self.film, self.curves])
+        below = widgets.Box([widgets.VBox([self.film, self.words]), self.curves])
         below.add_class("tvae-below")
         self.arrange(self.tiles, below, self.problem)
         self.begin()
@@ -59,6 +64,7 @@ class RollPanel(ExplorerPanel):
         self.truth.show(sequence.frames[roll.frame], roll.held_out, hidden)
         self.draw_latents(roll, hidden)
         self.tiles.name(*self.captions(roll, hidden, costs(sequence, capsules)["mean frame"][roll.frame]))
+        self.words.value = ABOUT.format(l0=sequence.exp.anchor)
         self.film.show(strip_of(roll), (sequence, capsules), roll.position, revealed, true_rows=2)
         key = sequence, capsules, revealed, roll.position
         self.put(
