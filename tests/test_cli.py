@@ -15,6 +15,7 @@ import jaxtyping
 import pytest
 import torch
 
+from tvae_core import cli
 from tvae_core.arguments import build_parser
 from tvae_core.cli import main
 from tvae_core.data import mnist, sources
@@ -334,6 +335,7 @@ def test_an_export_takes_the_offline_digits_where_a_download_fails(capsys, tmp_p
     monkeypatch.delenv("TVAE_OFFLINE", raising=False)
     monkeypatch.setattr(sources, "any_host_answers", lambda urls: True)
     monkeypatch.setattr(mnist, "_torchvision", lambda: Torchvision)
+    monkeypatch.setattr(cli, "trained", lambda run, options: run)
     out, folders = tmp_path / "roll.png", ["--runs", str(tmp_path / "runs"), "--data", str(tmp_path / "data")]
     arguments = ["export", "--name", "nontvae_mnist", *SMALL, "--set", "source=auto", *folders]
     assert main([*arguments, "--out", str(out)]) == 0 and out.is_file()
