@@ -193,14 +193,18 @@ for link in pathlib.Path(sys.argv[1]).glob("lib/python*/site-packages/tvae_core.
 
 set_up() { # the stamp is written last, so an interrupted set-up is gone on with
     local stamp wanted refused waited=0
+    wanted="$root $(cat "$root/requirements.lock" "$root/pyproject.toml" | cksum)"
     choose_environment
+    if ! { usable "$prefix" && usable "$prefix.lock"; } &&
+        [ "$(cat "$prefix/tvae_setup" 2>/dev/null)" != "$wanted" ]; then # made at another place, and only for reading
+        prefix="$home/.venv" python="$home/.venv/bin/python"
+    fi
     stamp="$prefix/tvae_setup"
     if [ -e "$prefix/tvae_cpu" ]; then
         cpu=yes
     elif [ "$cpu" ] && [ -f "$stamp" ]; then
         stop "$prefix has PyTorch with CUDA already; move it away to set it up without" 2
     fi
-    wanted="$root $(cat "$root/requirements.lock" "$root/pyproject.toml" | cksum)"
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then return; fi
     find_python "$@"
     refused="$("$base" -S -m tvae_core.reproduce.options "$@" 2>&1)" || [ $? -ne 2 ] || { echo "$refused" >&2; exit 2; }

@@ -215,6 +215,15 @@ def test_the_package_is_found_wherever_its_clone_lies_and_whatever_the_locale(tm
     assert found.stdout.strip() == ascii(str(clone / "tvae_core" / "__init__.py"))
 
 
+def test_an_environment_that_takes_no_lock_is_left_alone_and_one_made_among_the_results(clone, tmp_path):
+    (clone / ".venv" / "tvae_setup").unlink()  # as where a clone was moved
+    (clone / ".venv.lock").write_text("")  # as where nothing can be written beside it
+    (clone / "python").write_text("#!/bin/bash\ncase $* in *version_info*) exit 0 ;; *) exit 1 ;; esac\n")
+    (clone / "python").chmod(0o755)
+    code, output = call(["./run_all.sh"], clone, PYTHON=str(clone / "python"), TVAE_HOME=str(tmp_path / "t"))
+    assert code == 1 and f"cannot make the virtual environment {tmp_path / 't' / '.venv'}" in output
+
+
 def test_a_python_of_any_name_is_found(clone):
     (clone / ".venv" / "tvae_setup").unlink()
     shutil.move(clone / ".venv", clone / "old")
