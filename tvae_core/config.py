@@ -58,6 +58,7 @@ class Experiment:
     sequences: str = ""  # own: the digest under which they are stored (data.own)
     frame_shape: tuple[int, ...] = ()  # own: channels, height and width
     closed: bool = True  # own: whether the first frame follows on the last one
+    binary: bool = False  # own: whether all pixels are 0 or 1; then the IoU is measured
 
     n_caps: Count = 18  # C
     cap_dim: Count = 18  # D
@@ -244,6 +245,6 @@ class Experiment:
 
 
 _LATER = {"n_draws": 1, "lr_warmup": 0.0, "warm_start": "", "encoder": "perceptron"}
-_LATER |= {"sequences": "", "frame_shape": (), "closed": True}
+_LATER |= {"sequences": "", "frame_shape": (), "closed": True, "binary": False}
 _LABELS = ("name", "shows", "scale")
 _LENGTHS = {"k_time": 0, "k_space": 1, "group_size": 1}  # the place of each in group_kernel

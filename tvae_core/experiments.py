@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
+import torch
+
 from tvae_core.config import Experiment
 from tvae_core.data.own_files import read_sequences
 from tvae_core.data.sequences import held_out_frames
@@ -106,7 +108,9 @@ def own_experiment(
     if folder is not None:
         sequences.save(folder)
     about = {"name": name, "sequences": sequences.key, "frame_shape": sequences.frame_shape}
-    row = replace(OWN, **about, **_usual(sequences.x.shape[1], sequences.closed))
+    white = 255 if sequences.x.dtype == torch.uint8 else 1
+    binary = bool(((sequences.x == 0) | (sequences.x == white)).all())
+    row = replace(OWN, **about, binary=binary, **_usual(sequences.x.shape[1], sequences.closed))
     exp = row.at_scale(scale).with_options(**options)
     sequences.check(exp.n_transforms, exp.frame_shape, exp.closed)
     return exp
@@ -169,7 +173,7 @@ def _changes(exp: Experiment, row: Experiment) -> list[str]:
 def title(exp: Experiment) -> str:
     """Return what people call the model: `TVAE, L = 13/36 S`, and the options that were changed after it."""
     if exp.data == "own":
-        about = {"sequences": exp.sequences, "frame_shape": exp.frame_shape}
+        about = {"sequences": exp.sequences, "frame_shape": exp.frame_shape, "binary": exp.binary}
         usual = replace(OWN, **about, **_usual(exp.n_transforms, exp.closed)).at_scale(exp.scale)
         return ", ".join([exp.name, *_changes(exp, usual)])
     name, *options = write_experiment(exp).split(" ", 1)

@@ -31,6 +31,7 @@ def turned(n=N, s=S):
 
 
 X = shifting()
+BARS = np.where(X[:12] > 127, 255, 0).astype(np.uint8)  # binary; one of them is to test on
 
 
 def test_what_is_given_comes_back_unchanged(tmp_path):
@@ -187,7 +188,7 @@ def runs(tmp_path_factory):
     colours = Sequences(shifting(channels=3), turned(), ["shift"])
     exp = own_experiment(colours, "colours", "smoke", home / "data", likelihood="gaussian", cap_dim=6, **TINY)
     fit(exp, "cpu", home / "runs", home / "data", progress=False)
-    np.savez(home / "bars.npz", x=X[:12], closed=False)  # one of them to test on
+    np.savez(home / "bars.npz", x=BARS, closed=False)
     words = ["--sequences", str(home / "bars.npz"), "--scale", "smoke", "--device", "cpu"]
     words += ["--runs", str(home / "runs"), "--data", str(home / "data")]
     words += [word for key, value in TINY.items() for word in ("--set", f"{key}={value}")]
@@ -199,8 +200,10 @@ def test_runs_are_measured_by_what_applies(runs):
     assert runs[0].keys() == {"bars", "colours"}
     row = runs[0]["colours"].results["trained"]
     assert row["capcorr_first"].keys() == {"shift"} and row["roll_margin"]["shift"] is not None
+    assert row["iou_roll_held_out"] is None
     row = runs[0]["bars"].results["trained"]
     assert row["capcorr_first"] == {"time": None} and row["e_eq"] > 0
+    assert row["iou_roll_margin"]["time"] is not None  # the frames are binary
     assert runs[0]["bars"].exp.boundary == "zero"
     for run in runs[0].values():
         assert run.results["chance"]["nll"] is not None
@@ -211,11 +214,11 @@ def test_a_run_is_that_of_its_data_and_finds_them_again(runs):
     found, home = runs
     exp = found["bars"].exp
     assert plan(exp, "cpu", home / "runs", home / "data").complete
-    other = own_experiment(Sequences(255 - X[:12], closed=False), "bars", "smoke", home / "data", **TINY)
+    other = own_experiment(Sequences(255 - BARS, closed=False), "bars", "smoke", home / "data", **TINY)
     assert not plan(other, "cpu", home / "runs", home / "data").complete
     path = stored_at(exp.sequences, home / "data")
     content = path.read_bytes()
-    path.write_bytes(content.replace(X[:12].tobytes(), (255 - X[:12]).tobytes()))
+    path.write_bytes(content.replace(BARS.tobytes(), (255 - BARS).tobytes()))
     with pytest.raises(OSError, match="damaged"):
         exp.build_sequences("test", 1, folder=home / "data")
     path.write_bytes(content)

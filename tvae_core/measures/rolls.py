@@ -28,6 +28,11 @@ def compared_frames(frames: int) -> tuple[int, list[int], list[int]]:
     return (seen - 1) // 2, list(range(seen)), list(range(seen, frames))
 
 
+def has_iou(exp: Experiment) -> bool:
+    """Return whether frames are binary, so that intersection over union is measured of them."""
+    return exp.data == "dsprites" or exp.binary
+
+
 def roll_likelihoods(
     model: TVAE,
     exp: Experiment,
@@ -40,7 +45,7 @@ def roll_likelihoods(
     reconstruction: −log p(x_l | g(t_l)) over all frames. roll_seen and roll_held_out:
     −log p(x_l | g(Roll_{l - l0}(t_l0))) over the frames of compared_frames. roll_still and roll_backwards:
     the same over the held-out frames with t_l0 not rolled, and with Roll_{l0 - l}. Means in nats a frame;
-    for sprites, which are binary, also as `iou_…`, intersection over union with the true frames.
+    for binary frames (has_iou) also as `iou_…`, intersection over union with the true frames.
     Single frames have a reconstruction alone. logits: what t decodes to, if it is known.
     """
     anchor, seen, held_out = compared_frames(x.shape[1])
@@ -60,9 +65,9 @@ def roll_likelihoods(
 
 
 def over_frames(exp: Experiment, decoded: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Float[Tensor, " B"]]:
-    """Return the mean cost of decoded frames, given as logits and true frames; for sprites the IoU too."""
+    """Return the mean cost of decoded frames, given as logits and true frames; of binary ones the IoU too."""
     values = {k: negative_log_likelihood(*pair, exp.likelihood).mean(1) for k, pair in decoded.items()}
-    if exp.data == "dsprites":
+    if has_iou(exp):
         values |= {f"iou_{k}": iou(*pair).mean(1) for k, pair in decoded.items()}
     return values
 
@@ -72,7 +77,7 @@ def baselines(exp: Experiment, x: Float[Tensor, "B S ch h w"]) -> dict[str, Floa
 
     Each stands for all held-out frames. seen_mean: the cost in nats a frame of the mean as a probability for
     each pixel, for each of CLAMPS (B, K), since a pixel of 0 or 1 that turns out otherwise would cost
-    infinitely much; best_clamp chooses. Sprites only: iou_seen_mean and iou_copy (B,).
+    infinitely much; best_clamp chooses. Binary frames only: iou_seen_mean and iou_copy (B,).
     """
     anchor, seen, held_out = compared_frames(x.shape[1])
     if not held_out:
@@ -80,7 +85,7 @@ def baselines(exp: Experiment, x: Float[Tensor, "B S ch h w"]) -> dict[str, Floa
     hidden, mean = x[:, held_out], x[:, seen].mean(1, keepdim=True)
     costs = [negative_log_likelihood(mean.logit(c).expand_as(hidden), hidden, exp.likelihood) for c in CLAMPS]
     values = {"seen_mean": torch.stack([cost.mean(1) for cost in costs], 1)}
-    if exp.data == "dsprites":
+    if has_iou(exp):
         shown = {"iou_seen_mean": mean, "iou_copy": x[:, anchor : anchor + 1]}
         values |= {k: iou((frame - 0.5).expand_as(hidden), hidden).mean(1) for k, frame in shown.items()}
     return values
