@@ -117,6 +117,7 @@ CASES = {
     "step is 0.5, but must be a whole number": lambda: MODEL.traverse(T, 0, step=0.5),
     "sequences is 0, but must be at least 1": lambda: MODEL.sample(0),
     r"z has shape \(1, 18, 2, 18\), but .* with B = 2": lambda: MODEL.grouper(T[:1], T),
+    r"z has shape .2, 5, 2, 18., but .* with B = 2, S = 18": lambda: MODEL.grouper(T[:, :5], T),
     "u has 9 frames of 36 units": lambda: MODEL.grouper(T.view(2, 9, 2, 36), T.view(2, 9, 2, 36)),
     "eps is 0.0, but must be above 0": lambda: Grouper((3, 4), [[(0, 0)]], 30.0, 0.0),
     "mu is inf, but must be a finite number": lambda: Grouper((3, 4), [[(0, 0)]], math.inf),

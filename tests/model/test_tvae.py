@@ -8,7 +8,13 @@ from scipy.stats import kstest
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from tvae_core.experiments import EXPERIMENTS
-from tvae_core.model.losses import GAUSSIAN_SCALE, gaussian_kl, gaussian_log_density, negative_log_likelihood
+from tvae_core.model.losses import (
+    GAUSSIAN_SCALE,
+    Gaussian,
+    gaussian_kl,
+    gaussian_log_density,
+    negative_log_likelihood,
+)
 from tvae_core.model.tvae import TVAE
 
 PARAMETERS = {  # topographic or not, by data
@@ -87,6 +93,13 @@ def test_kl_equals_torch_distributions():
     wanted = Normal(mean, torch.exp(logvar / 2)).log_prob(x).sum((2, 3))
     torch.testing.assert_close(gaussian_log_density(x, mean, logvar), wanted)
     torch.testing.assert_close(gaussian_log_density(x), Normal(0.0, 1.0).log_prob(x).sum((2, 3)))
+
+
+def test_a_draw_is_mean_and_spread_times_noise():
+    mean, logvar, noise = torch.randn(3, 2, 3, 4, 5, generator=seeded())
+    posterior = Normal(mean, torch.exp(logvar / 2))
+    drawn = Gaussian(mean, logvar).at(noise)
+    torch.testing.assert_close((drawn - posterior.mean) / posterior.stddev, noise)
 
 
 def test_likelihoods_equal_torch_distributions():

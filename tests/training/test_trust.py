@@ -396,11 +396,12 @@ def in_a_process_that_dies(folder, moment):
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
-def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(tmp_path, monkeypatch):
-    """Steps, checkpoints, the controls and every file of the results: 26 moments, of which four are tried."""
+@pytest.mark.parametrize("moments", [MOMENTS, pytest.param(range(1, 27), marks=pytest.mark.thorough)])
+def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(moments, tmp_path, monkeypatch):
+    """Steps, checkpoints, the controls and every file of the results: 26 moments, of which CI tries four."""
     monkeypatch.setenv("TVAE_CHECKPOINT_SECONDS", "0")
     straight = trained(tmp_path / "straight")
-    for moment in MOMENTS:
+    for moment in moments:
         assert in_a_process_that_dies(tmp_path / f"{moment}", moment)
         again = trained(tmp_path / f"{moment}")
         assert same_weights(again, straight) and again.results == straight.results
