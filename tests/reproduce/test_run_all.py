@@ -248,6 +248,19 @@ def test_a_wrong_reference_is_refused_before_anything_is_made(available, tmp_pat
     assert not (tmp_path / "home").exists()
 
 
+def test_snakemake_starts_where_there_is_no_which(tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "sh").symlink_to(shutil.which("sh"))
+    monkeypatch.setattr(reproduce, "HOME", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    path = reproduce._path_with_which()
+    found = subprocess.run(["which", "sh"], env={"PATH": path}, capture_output=True, text=True)
+    assert found.stdout == f"{tmp_path / 'bin' / 'sh'}\n"
+    assert subprocess.run(["which", "sinfo"], env={"PATH": path}).returncode > 0
+    monkeypatch.setenv("PATH", path)
+    assert reproduce._path_with_which() == path
+
+
 def test_a_second_call_waits_and_says_so(available, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(reproduce, "reproducible", lambda: (available, {}, {}))
     monkeypatch.setattr(reproduce, "HOME", tmp_path)

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from tvae_core.data.sources import offline_sets
 from tvae_core.experiments import EXPERIMENTS, read_experiment, write_experiment
-from tvae_core.files import DATA_VARIABLE, HOME, HOME_VARIABLE, OFFLINE_VARIABLE
+from tvae_core.files import DATA_VARIABLE, HOME, HOME_VARIABLE, OFFLINE_VARIABLE, write_atomically
 from tvae_core.measures.catalog import COMPARABLE
 from tvae_core.reproduce.display import Display
 from tvae_core.reproduce.notebooks import NOTEBOOKS, Notebook, reproducible
@@ -79,8 +79,19 @@ def run_group(
 def _environment(request: Request, sources: Mapping[str, str]) -> dict[str, str]:
     """The jobs' environment: they use the folders and the data that were found here, and no others."""
     absent = {dataset.lower() for dataset, source in sources.items() if source == "offline"}
-    found = {HOME_VARIABLE: str(HOME), DATA_VARIABLE: str(request.data)}
+    found = {HOME_VARIABLE: str(HOME), DATA_VARIABLE: str(request.data), "PATH": _path_with_which()}
     return {**os.environ, **found, OFFLINE_VARIABLE: ",".join(sorted(offline_sets() | absent))}
+
+
+def _path_with_which() -> str:
+    """The folders of programs, with one for `which` where there is none: Slurm's plugin asks it on import."""
+    path = os.environ.get("PATH", os.defpath)
+    if shutil.which("which", path=path) is None:
+        own = HOME / "home" / "bin" / "which"
+        write_atomically(own, '#!/bin/sh\ncommand -v "$1"\n')
+        own.chmod(0o755)
+        path = f"{path}{os.pathsep}{own.parent}"
+    return path
 
 
 def run_snakemake(request: Request, stale: Sequence[Task], environment: Mapping[str, str]) -> int:
