@@ -2,7 +2,6 @@
 
 import ctypes
 import platform
-from collections.abc import Mapping
 
 import torch
 
@@ -26,11 +25,6 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(available()[0] if name == "auto" else name)
 
 
-def cpu_capabilities() -> Mapping[str, object]:
-    """Return what the CPU can do, by PyTorch's names; nothing is known of it before PyTorch 2.11."""
-    return getattr(torch.cpu, "get_capabilities", dict)()
-
-
 def choose_precision(name: str, device: torch.device) -> str:
     """Return the type of the matrix products: float32, bfloat16 or auto.
 
@@ -38,7 +32,7 @@ def choose_precision(name: str, device: torch.device) -> str:
     """
     if name != "auto":
         return name
-    cpu = cpu_capabilities()
+    cpu = torch.cpu.get_capabilities()
     native = {
         "cuda": device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False),
         "cpu": bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16")),
@@ -68,7 +62,7 @@ def describe(device: torch.device) -> str:
     """Return the device in words, for provenance."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    cpu = cpu_capabilities().get("cpu_name", "CPU")
+    cpu = torch.cpu.get_capabilities().get("cpu_name", "CPU")
     threads = torch.get_num_threads()
     cpu = f"{cpu}, {threads} thread{'s' * (threads > 1)}"
     return "Apple GPU (MPS)" if device.type == "mps" else cpu
