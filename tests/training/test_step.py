@@ -140,7 +140,7 @@ def test_what_lies_on_the_host_is_seen(data, monkeypatch):
         on_a_fake_gpu(tiny("tvae_Lshort_mnist"), data)
 
 
-ALL_FRAMES = {"decode_every": 1, "window_hold": 0.0, "window_ramp": 0.0}
+ALL_FRAMES = {"decode_every": 1, "n_draws": 1, "window_hold": 0.0, "window_ramp": 0.0}
 RAMP = {"kl_floor": 0.02, "kl_hold": 0.2, "kl_ramp": 0.5}
 
 
@@ -241,7 +241,7 @@ def test_the_window_loses_one_frame_after_the_other(name, lengths):
 
 
 def test_each_step_has_its_window(data, tmp_path):
-    learner, other = learners(tiny("tvae_Lshort_mnist", max_steps=10), [1, 2], tmp_path, data)
+    learner, other = learners(tiny("tvae_Lshort_mnist", max_steps=10, **SHRINKS), [1, 2], tmp_path, data)
     step, own = Step([learner, other]), learner.exp.build_grouper().fixed
     for number, length in enumerate([18, 18, 18, 17, 14, 11, 8, 5, 5, 5]):
         step()
@@ -352,7 +352,7 @@ def apart(a, b, fresh):
     return (off / sum(p.abs().sum() for p in ways[0])).item()
 
 
-@pytest.mark.parametrize("changes", [{}, SGD], ids=["adamw", "sgd"])
+@pytest.mark.parametrize("changes", [{"lr": 3e-4}, SGD], ids=["adamw", "sgd"])
 @pytest.mark.parametrize("name", [*KINDS, "tvae_Lshort_dsprites"])
 def test_together_is_alone(name, changes, data, tmp_path):
     exp = tiny(name, **changes)
@@ -362,7 +362,7 @@ def test_together_is_alone(name, changes, data, tmp_path):
         (alone,) = learners(exp, [learner.exp.seed], tmp_path, data)
         walk([alone], 6)
         torch.testing.assert_close(learner.terms, alone.terms, **ROUNDING)
-        if changes:
+        if exp.optimizer == "sgd":
             for a, b in zip(learner.model.parameters(), alone.model.parameters(), strict=True):
                 torch.testing.assert_close(a, b, **ROUNDING)
         assert apart(learner.model, alone.model, exp.build_model(learner.exp.seed)) < 0.01

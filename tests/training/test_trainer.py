@@ -85,7 +85,7 @@ def test_every_experiment_fits_saves_and_reloads(name, data, tmp_path, monkeypat
     assert (run.results["trained"]["roll_held_out"] is not None) == (exp.n_transforms > 1)
     kept = {path.name for path in run.folder.iterdir()}
     documents = {f"{part}.json" for part in ("config", "history", "results", "provenance")}
-    assert kept == documents | {"checkpoint.safetensors", "per_sequence.safetensors"}
+    assert kept == documents | {"checkpoint.safetensors", "per_sequence.safetensors", "history.csv"}
 
     forbid_training(monkeypatch)
     again = run_it(exp, tmp_path, data)
@@ -255,6 +255,11 @@ OTHER = {
     "beta2": 0.9,
     "momentum": 0.5,
     "warm_start": "other-0",
+    "sequences": "own-0123456789ab",
+    "frame_shape": (1, 8, 8),
+    "closed": False,
+    "encoder": "convolutional",
+    "tracker": "tensorboard",
 }
 
 
@@ -267,7 +272,7 @@ def test_what_determines_a_run_determines_its_folder(option):
     exp = EXPERIMENTS["tvae_Lpartial_mnist"]
     value = getattr(exp, option)
     other = OTHER[option] if option in OTHER else (not value if isinstance(value, bool) else value + 1)
-    fits = {"topography": {"group_kernel": (5,)}}.get(option, {})
+    fits = {"topography": {"group_kernel": (5,)}, "closed": {"boundary": "zero"}}.get(option, {})
     exp = exp.with_options(data="dsprites") if option == "n_transforms" else exp  # MNIST has 18 frames
     changed = dataclasses.replace(exp, **{option: other}, **fits)
     assert getattr(changed, option) != value

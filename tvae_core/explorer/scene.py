@@ -44,7 +44,8 @@ class EncodedSequence:
     @property
     def shifts(self) -> list[float]:
         """The rolls δ that can be shown: from -l0 on, once over all frames, in quarters of a unit."""
-        return [step / STEPS - self.exp.anchor for step in range(len(self.t) * STEPS)]
+        anchor = self.exp.anchor
+        return [step / STEPS - anchor for step in range(len(self.t) * STEPS)]
 
     @property
     def range_of_t(self) -> tuple[float, float]:
