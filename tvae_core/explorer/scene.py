@@ -44,8 +44,7 @@ class EncodedSequence:
     @property
     def shifts(self) -> list[float]:
         """The rolls δ that can be shown: from -l0 on, once over all frames, in quarters of a unit."""
-        anchor = self.exp.anchor
-        return [step / STEPS - anchor for step in range(len(self.t) * STEPS)]
+        return (torch.arange(len(self.t) * STEPS) / STEPS - self.exp.anchor).tolist()
 
     @property
     def range_of_t(self) -> tuple[float, float]:
