@@ -1,5 +1,7 @@
 """While the tests run, every annotated shape and type of the library is checked at every call."""
 
+import shutil
+
 from jaxtyping import install_import_hook
 
 install_import_hook("tvae_core", "beartype.beartype")
@@ -7,6 +9,7 @@ install_import_hook("tvae_core", "beartype.beartype")
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
+from playwright.sync_api import sync_playwright  # noqa: E402
 
 from tvae_core.data import mnist  # noqa: E402
 from tvae_core.data.mnist import Digits  # noqa: E402
@@ -42,3 +45,18 @@ def use_digits(monkeypatch):
 def few(use_digits):
     """28 digits, six of them the test split, instead of MNIST."""
     use_digits(28, 6)
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+QUIET += ["--disable-background-networking", "--disable-component-update"]
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if CHROMIUM is None:
+        pytest.fail("Chromium is not on the PATH (on Debian: apt install chromium)")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield chromium
+        chromium.close()

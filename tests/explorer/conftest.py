@@ -1,18 +1,11 @@
-"""Tiny runs and a browser that the tests of the explorer share."""
-
-import shutil
+"""Tiny runs that the tests of the explorer share."""
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.explorer.panel_digit import DigitPanel
 from tvae_core.explorer.state import ExplorerState
 from tvae_core.training.trainer import fit
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-QUIET += ["--disable-background-networking", "--disable-component-update"]
 
 
 @pytest.fixture(scope="session")
@@ -31,13 +24,3 @@ def explorer(runs):
 @pytest.fixture
 def digit_panel(explorer):
     return DigitPanel(explorer)
-
-
-@pytest.fixture(scope="session")
-def browser():
-    if CHROMIUM is None:
-        pytest.fail("Chromium is not on the PATH (on Debian: apt install chromium)")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield chromium
-        chromium.close()

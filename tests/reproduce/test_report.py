@@ -5,7 +5,6 @@ import io
 import itertools
 import json
 import re
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,7 +15,6 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 from tvae_core.plotting.style import save
 from tvae_core.plotting.tables import FIELDS, comma_separated, number
@@ -241,20 +239,19 @@ def test_every_cell_names_its_column_for_narrow_screens(home):
 
 
 @pytest.mark.browser
-def test_no_column_is_hidden_at_any_width(home):
+def test_no_column_is_hidden_at_any_width(home, browser):
     page_of(home)
     measure = "[...document.querySelectorAll('.wide')].map((e) => e.scrollWidth - e.clientWidth)"
     shapes = {}
-    with sync_playwright() as playwright:
-        found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
-        page = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"]).new_page()
-        page.goto((home / "figures" / "smoke" / "report.html").as_uri())
-        for width in (1400, 800, 400, 240):
-            page.set_viewport_size({"width": width, "height": 900})
-            page.wait_for_timeout(200)
-            assert max(page.evaluate(measure)) <= 0, width
-            assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, width
-            shapes[width] = page.locator("table.blocks").count()
+    page = browser.new_page()
+    page.goto((home / "figures" / "smoke" / "report.html").as_uri())
+    for width in (1400, 800, 400, 240):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(200)
+        assert max(page.evaluate(measure)) <= 0, width
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, width
+        shapes[width] = page.locator("table.blocks").count()
+    page.close()
     assert shapes[1400] == 0 and shapes[240] == 2  # the same tables, as blocks
 
 
