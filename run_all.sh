@@ -226,7 +226,7 @@ set_up() { # the stamp is written last, so an interrupted set-up is gone on with
             echo "Setting up $prefix from requirements.lock, without CUDA ..."
             install_without_cuda
         else
-            echo "Setting up $prefix from requirements.lock (on Linux 3 GB, most of it CUDA's libraries) ..."
+            echo "Setting up $prefix from requirements.lock (on Linux 6.6 GB on the disk, most of it CUDA's libraries) ..."
             install --no-deps -r "$root/requirements.lock" # which names all that they need
         fi
         install --no-deps --no-build-isolation -e "$root"
