@@ -19,9 +19,8 @@ class ControlsPanel(ExplorerPanel):
     def __init__(self, explorer: ExplorerState):
         super().__init__(explorer)
         self.first, self.setting = 0, False  # the first example on the buttons; controls being set by draw
-        runs = [(describe_run(run), run) for run in explorer.runs]
         self.run = widgets.Dropdown(
-            options=runs,
+            options=[(describe_run(run), run) for run in explorer.runs],
             description="Run",
             layout={"width": "400px", "max_width": "calc(100% - 4px)"},
             style=WORDS,

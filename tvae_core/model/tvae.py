@@ -88,15 +88,8 @@ class TVAE(nn.Module):
         encoder: one of networks.ENCODERS.
         """
         super().__init__()
-        if len(image_shape) != 3:
-            raise ValueError(f"image_shape is {image_shape}, but must be (channels, height, width)")
-        for size in (*image_shape, capsules, units):
-            check_number("a size of the image, or the number of capsules or units,", size, least=1)
-        if grouper and math.prod(grouper.capsule) != units:
-            raise ValueError(
-                f"units is {units}, but the grouper's capsules have {math.prod(grouper.capsule)}"
-            )
         self.image_shape, self.capsules, self.units = tuple(image_shape), capsules, units
+        self._check_sizes(grouper)
         self.likelihood = check_choice(likelihood, LIKELIHOODS, "likelihood")
         build = ENCODERS[check_choice(encoder, ENCODERS, "encoder")]
         start = u_mean_init, u_logvar_init
@@ -111,6 +104,14 @@ class TVAE(nn.Module):
             conv_transpose_init(self.decoder)
         # The official plain VAE has a mu, for which t = z has no use; kept for the same parameter count.
         self.idle_mu = None if grouper else nn.Parameter(torch.zeros(()))
+
+    def _check_sizes(self, grouper: Grouper | None) -> None:
+        if len(self.image_shape) != 3:
+            raise ValueError(f"image_shape is {self.image_shape}, but must be (channels, height, width)")
+        for size in (*self.image_shape, self.capsules, self.units):
+            check_number("a size of the image, or the number of capsules or units,", size, least=1)
+        if grouper and (n := math.prod(grouper.capsule)) != self.units:
+            raise ValueError(f"units is {self.units}, but the grouper's capsules have {n}")
 
     def _moments_at_start(self, u_mean: float, u_logvar: float) -> tuple[float, float]:
         noise = torch.empty(2, 256, self.grouper.frames, 1, self.units)
