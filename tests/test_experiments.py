@@ -1,16 +1,17 @@
 """Variants in words: what is read is what is written, the sixteen stay themselves, the rest is refused."""
 
+import itertools
 from pathlib import Path
 
 import jaxtyping
 import pytest
 import torch
 
-from tvae_core.config import SCALES
 from tvae_core.data import dsprites
 from tvae_core.data.sequences import SPLITS
-from tvae_core.experiments import EXPERIMENTS, read_experiment, write_experiment
+from tvae_core.experiments import EXPERIMENTS, follows_paper, read_experiment, write_experiment
 from tvae_core.reproduce.notebooks import notebooks
+from tvae_core.scales import RECIPE, SCALES
 from tvae_core.training.runs import Run
 
 CHANGES = [
@@ -156,3 +157,29 @@ def test_steps_are_given_as_a_multiple_of_the_scale(scale, option, steps):
     assert getattr(exp, option) == steps and exp.kl_floor == 1.0
     assert read_experiment(write_experiment(exp), scale) == exp
     assert read_experiment("nontvae_mnist max_steps=.001x", "smoke").max_steps == 1
+
+
+def test_another_scales_recipe_keeps_the_length_and_the_measures():
+    for name, row in EXPERIMENTS.items():
+        for recipe, scale in itertools.product(SCALES, SCALES):
+            exp, there, here = (
+                read_experiment(f"{name} recipe={recipe}", scale),
+                row.at_scale(recipe),
+                row.at_scale(scale),
+            )
+            assert all(getattr(exp, option) == getattr(there, option) for option in RECIPE)
+            assert exp.with_options(**{option: getattr(here, option) for option in RECIPE}) == here
+            if recipe in ("paper", scale):  # `auto` is written as nothing: a run resolves it
+                assert read_experiment(write_experiment(exp), scale) == exp
+            assert follows_paper(exp) is (recipe == "paper")
+
+
+def test_a_recipe_is_a_scale_and_can_be_changed():
+    exp = read_experiment("nontvae_mnist recipe=paper max_steps=2x lr=0.5", "quick")
+    assert (exp.optimizer, exp.max_steps, exp.lr, follows_paper(exp)) == ("sgd", 2400, 0.5, False)
+    assert (
+        write_experiment(read_experiment("nontvae_mnist", "quick", ["recipe=paper"]))
+        == "nontvae_mnist recipe=paper"
+    )
+    with pytest.raises(ValueError, match=r"recipe 'papr' is not one of .* did you mean 'paper'"):
+        read_experiment("nontvae_mnist recipe=papr", "quick")

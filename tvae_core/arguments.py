@@ -112,8 +112,7 @@ def read_exp(options: argparse.Namespace) -> Experiment:
         device = choose_device(options.device).type
         scale = default_scale(device)
         print(f"scale {scale}, since the device is {device} (--scale changes that)", file=sys.stderr)
-    exp = read_experiment(options.name, check_choice(scale, SCALES, "scale"))
-    exp = exp.with_options(**dict(map(parse_setting, options.set)))
+    exp = read_experiment(options.name, check_choice(scale, SCALES, "scale"), options.set)
     seeds = getattr(options, "seed", [])
     return exp.with_options(seed=seeds[0]) if seeds else exp
 

@@ -6,7 +6,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +17,7 @@ from tvae_core.config import Experiment
 from tvae_core.data.own_files import read_sequences
 from tvae_core.data.sequences import held_out_frames
 from tvae_core.files import DATA
+from tvae_core.scales import RECIPE, SCALES
 from tvae_core.validation import check_choice, parse_setting
 
 _DSPRITES = {"data": "dsprites", "n_caps": 15, "cap_dim": 15, "n_transforms": 15}
@@ -136,19 +137,26 @@ def _row(name: str, own: bool) -> Experiment:
     return replace(OWN, name=name) if own else EXPERIMENTS[check_choice(name, EXPERIMENTS, "experiment")]
 
 
-def read_experiment(text: str, scale: str) -> Experiment:
+def read_experiment(text: str, scale: str, settings: Sequence[str] = ()) -> Experiment:
     """Return the experiment of a name at a scale, with the options changed that follow it as `key=value`.
 
     Values are read as Python, or else as text. `max_steps=5x` is five times as many steps, or epochs, as the
-    scale has. Raises ValueError for an unknown name, option or scale, naming the nearest, or a wrong value.
+    scale has. `recipe=paper` trains as another scale does, for as long as this one (scales.RECIPE).
+    settings: more options, written alike. Raises ValueError for an unknown name, option or scale, naming the
+    nearest, or a wrong value.
 
     >>> exp = read_experiment("tvae_Lpartial_mnist n_off_diag=2 group_kernel=(5, 5)", "quick")
     >>> exp.n_off_diag, write_experiment(exp)
     (2, 'tvae_Lpartial_mnist group_kernel=(5,5) n_off_diag=2')
+    >>> exp = read_experiment("tvae_Lpartial_mnist recipe=paper", "quick")
+    >>> exp.optimizer, exp.max_steps
+    ('sgd', 1200)
     """
-    name, *settings = re.split(r"\s+(?=\w+=)", text.strip())
-    options = dict(map(parse_setting, settings))
+    name, *written = re.split(r"\s+(?=\w+=)", text.strip())
+    options = dict(map(parse_setting, [*written, *settings]))
     row = _row(name, "sequences" in options).at_scale(scale)
+    if recipe := options.pop("recipe", None):
+        row = _with_recipe(row, check_choice(str(recipe), SCALES, "recipe"))
     if times := re.fullmatch(r"(\d{0,6}\.?\d{1,6})x", str(options.get("max_steps"))):
         length = "max_steps" if row.max_steps else "max_epochs"
         options.pop("max_steps")
@@ -159,7 +167,20 @@ def read_experiment(text: str, scale: str) -> Experiment:
 def write_experiment(exp: Experiment) -> str:
     """Return the text that `read_experiment` reads as this experiment, whatever its seed."""
     row = row_of(exp).at_scale(exp.scale)
+    if exp.scale != "paper" and follows_paper(exp):
+        return " ".join([exp.name, "recipe=paper", *_changes(exp, _with_recipe(row, "paper"))])
     return " ".join([exp.name, *_changes(exp, row)])
+
+
+def follows_paper(exp: Experiment) -> bool:
+    """Return whether an experiment is trained as in the paper: optimizer, start, batch and precision."""
+    row = row_of(exp).at_scale("paper")
+    return all(getattr(exp, option) == getattr(row, option) for option in RECIPE)
+
+
+def _with_recipe(exp: Experiment, scale: str) -> Experiment:
+    row = row_of(exp).at_scale(scale)
+    return replace(exp, **{option: getattr(row, option) for option in RECIPE})
 
 
 def _changes(exp: Experiment, row: Experiment) -> list[str]:

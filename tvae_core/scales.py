@@ -17,6 +17,8 @@ SCALES: Mapping[str, Mapping[str, object]] = {
     "long": {**_SOON, **_MANY_STEPS, **_LAPTOP, "max_steps": 6000},
     "paper": {},
 }
+_NO_RECIPE = {"source", "max_steps", "eval_sequences", "n_is_samples"}  # which data, how long, how measured
+RECIPE = tuple(sorted({option for changes in SCALES.values() for option in changes} - _NO_RECIPE))
 
 
 def default_scale(device: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 from tvae_core.config import SCALES
 from tvae_core.experiments import read_experiment
 from tvae_core.figures.study import (
+    PAPER,
     STUDY,
     by_training_data,
     changed_options,
@@ -16,7 +17,7 @@ from tvae_core.figures.study import (
     length_runs,
     part_panels,
     part_rows,
-    price,
+    recipe,
     recipe_runs,
     study_rows,
 )
@@ -36,6 +37,7 @@ def synthetic(text, folder, place) -> Run:
     if exp.held_out:  # single frames have no rolls
         row["roll_margin_at_draws"] = {"a": 1.0 * place, "b": 3.0 * place}
         look["validation_roll_held_out"] = place + 0.25
+        look |= {f"validation_roll_margin_at_draws/{k}": v + place for k, v in {"a": 1.0, "b": 3.0}.items()}
     (run.folder / "results.json").write_text(
         json.dumps(dict.fromkeys(("trained", "untrained", "chance"), row))
     )
@@ -72,23 +74,36 @@ def test_lengths_differ_in_steps_and_price_alone(runs):
         ends = [
             run
             for run in kinds[row["data"]]
-            if (price(run), run.exp.max_steps) == (row["price"], row["steps"])
+            if (recipe(run), run.exp.max_steps) == (row["recipe"], row["steps"])
         ]
         assert [run.results["trained"]["elbo"] for run in ends] == [row["ELBO"]]
     digits = [row["steps"] for row in length_rows(lengths) if row["data"] == "MNIST"]
     n = SCALES["smoke"]["max_steps"]
-    assert digits == [n // 4, n, 5 * n] * 2
+    assert digits == [n // 4, n, 5 * n] * 2 + [5 * n]
 
 
-def test_panels_of_lengths_show_each_price(runs):
+def test_panels_of_lengths_show_each_recipe(runs):
     panels = length_panels(length_runs(runs))
     titles = [panel.title for panel in panels]
     assert titles == [f"{data}: {name}" for data in ("MNIST", "dSprites") for name in ("ELBO", "roll margin")]
     rows = [row for row in length_rows(length_runs(runs)) if row["data"] == "MNIST"]
     mean, worst = panels[1].curves[:2]
-    own = [row for row in rows if row["price"] == mean.label]
+    own = [row for row in rows if row["recipe"] == mean.label]
     assert mean.y == [row["mean margin"] for row in own] == [2 * y for y in worst.y]
     assert worst.control and not mean.control and panels[1].levels == [("best control", 0.0)]
+
+
+def test_the_papers_recipe_is_one_training_as_it_goes_on(runs):
+    last = runs[-1]
+    assert recipe(last) == PAPER and last.label.startswith("tvae_Lpartial_mnist recipe=paper ")
+    early = {**last.history[-1], "step": 3, "validation_elbo": -900.0}
+    last.history.insert(1, early)
+    elbo, margin = length_panels(length_runs(runs))[:2]
+    assert [curve.x for curve in elbo.curves][-1] == [3, last.exp.max_steps]
+    assert elbo.curves[-1].y == [-900.0, -len(runs)]
+    assert [n for n, _ in elbo.ticks] == [2, 8, 40]
+    mean, worst = margin.curves[-2:]
+    assert (mean.label, mean.y, worst.y) == (PAPER, [len(runs) + 2.0] * 2, [len(runs) + 1.0] * 2)
 
 
 def test_curves_of_parts_are_the_validation_rows_over_minutes(runs):

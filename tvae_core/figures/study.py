@@ -6,11 +6,13 @@ from statistics import fmean
 
 import pandas as pd
 
-from tvae_core.figures.comparison import average, groups, margin_of, table_rows
+from tvae_core.experiments import follows_paper
+from tvae_core.figures.comparison import MARGIN, average, groups, margin_of, table_rows
 from tvae_core.plotting.charts import Curve, Panel
 from tvae_core.training.runs import Run
 
-FRAME = "nats/frame"
+FRAME, ELBO = "nats/frame", "elbo"
+PAPER = "the paper's recipe"
 STUDY = ("elbo", "nll", "reconstruction", "roll_held_out", "kl_z", "kl_u", "iwae_sequence")
 PRICE = {"kl_floor", "kl_hold", "kl_ramp"}
 LENGTH = {"max_steps", "max_epochs"}
@@ -38,8 +40,11 @@ def recipe_runs(runs: Sequence[Run]) -> list[Run]:
 
 
 def length_runs(runs: Sequence[Run]) -> list[Run]:
-    """Return the runs that differ from the recipe in length and the price of the KL terms alone."""
-    return [run for run in runs if _options(run) <= PRICE | LENGTH]
+    """Return the runs that differ from the recipe in length and the price of the KL terms alone.
+
+    Those of the paper's recipe too, of any scale and length.
+    """
+    return [run for run in runs if _options(run) <= PRICE | LENGTH | {"recipe"}]
 
 
 def steps(run: Run) -> int:
@@ -47,8 +52,10 @@ def steps(run: Run) -> int:
     return run.history[-1]["step"]
 
 
-def price(run: Run) -> str:
-    """Return the price of the KL terms in words: full from the first step on, or low at first."""
+def recipe(run: Run) -> str:
+    """Return in words how a run was trained: as in the paper, or at which price of the KL terms."""
+    if follows_paper(run.exp):
+        return PAPER
     return (
         "full KL price"
         if run.exp.kl_floor == 1 or not run.exp.kl_hold + run.exp.kl_ramp
@@ -57,36 +64,63 @@ def price(run: Run) -> str:
 
 
 def length_rows(runs: Sequence[Run]) -> list[Mapping[str, object]]:
-    """Return as table rows how each price and length ends on the test split, means over seeds."""
+    """Return as table rows how each recipe and length ends on the test split, means over seeds."""
     return [
-        {"data": data, "price": price(group[0]), "steps": steps(group[0]), **_ends(group)}
+        {"data": data, "recipe": recipe(group[0]), "steps": steps(group[0]), **_ends(group)}
         for data, own in by_training_data(runs).items()
-        for group in sorted(groups(own).values(), key=lambda group: (price(group[0]), steps(group[0])))
+        for group in sorted(groups(own).values(), key=lambda group: (recipe(group[0]), steps(group[0])))
     ]
 
 
-def length_panels(runs: Sequence[Run]) -> list[Panel]:
-    """Return ELBO and roll margin on the test split over steps of training, a curve for each price of KL.
+def _looks(runs: Sequence[Run]) -> list[Mapping[str, object]]:
+    """Return rows like those of length_rows of the looks at the validation split in the longest training."""
+    rows = []
+    for data, own in by_training_data(runs).items():
+        longest = max(map(steps, own))
+        seeds = [run.history for run in own if steps(run) == longest]
+        for looks in zip(*seeds, strict=True):
+            if f"validation_{ELBO}" in looks[0]:
+                margin = [fmean(each) for each in zip(*map(_margins, looks), strict=True)]
+                ends = (fmean(margin), min(margin)) if margin else (None, None)
+                about = {"data": data, "recipe": recipe(own[0]), "steps": looks[0]["step"]}
+                rows.append(about | _named(fmean(look[f"validation_{ELBO}"] for look in looks), ends))
+    return rows
 
-    Each marker is a training of its own, learning-rate fall included, the mean over seeds. The roll margin is
-    the mean over factors; dashed with open markers, that of the worst factor. Data with a single length have
-    no panel.
+
+def _margins(look: Mapping[str, int | float]) -> list[float]:
+    return [value for key, value in look.items() if key.startswith(f"validation_{MARGIN}/")]
+
+
+def length_panels(runs: Sequence[Run]) -> list[Panel]:
+    """Return ELBO and roll margin over steps of training, a curve for each recipe, means over seeds.
+
+    Each marker is a training of its own, learning-rate fall included, on the test split. The paper's rate
+    does not fall, so its curve is a single training, on the validation split as it goes on. The roll margin
+    is the mean over factors; dashed with open markers, that of the worst factor. Data with a single length
+    have no panel.
     """
-    panels, rows = [], length_rows(runs)
+    ours, paper = ([run for run in runs if (recipe(run) == PAPER) is is_paper] for is_paper in (False, True))
+    panels, ends, rows = [], length_rows(ours), length_rows(ours) + _looks(paper)
     for data in by_training_data(runs):
+        own = [row for row in rows if row["data"] == data]
+        lengths = {row["steps"] for row in ends if row["data"] == data} | {max(row["steps"] for row in own)}
+        ticks = [(n, f"{n:,}") for n in sorted(lengths)]
         for name, keys in {"ELBO": ("ELBO",), "roll margin": MARGINS}.items():
-            curves = []
-            for look, words in enumerate(dict.fromkeys(row["price"] for row in rows)):
-                own = [row for row in rows if (row["data"], row["price"]) == (data, words)]
-                x = [row["steps"] for row in own]
-                for i, key in enumerate(keys):
-                    curves.append(Curve(words, look, x, [row[key] for row in own], control=i > 0))
+            curves = [
+                Curve(words, look, *_xy(own, words, key), control=key == MARGINS[1])
+                for look, words in enumerate(dict.fromkeys(row["recipe"] for row in rows))
+                for key in keys
+            ]
             if any(len(curve.x) > 1 for curve in curves) and any(y is not None for y in curves[0].y):
                 zero = [("best control", 0.0)] if keys is MARGINS else []
-                panels.append(
-                    Panel(f"{data}: {name}", "steps, log scale", f"{name}, {FRAME}", curves, zero, log_x=True)
-                )
+                words = f"{data}: {name}", "steps, log scale", f"{name}, {FRAME}"
+                panels.append(Panel(*words, curves, zero, ticks=ticks, log_x=True))
     return panels
+
+
+def _xy(rows: Sequence[Mapping[str, object]], words: str, key: str) -> tuple[list[int], list[float | None]]:
+    own = [row for row in rows if row["recipe"] == words]
+    return [row["steps"] for row in own], [row[key] for row in own]
 
 
 def part_panels(runs: Sequence[Run]) -> list[Panel]:
@@ -140,7 +174,11 @@ def part_rows(runs: Sequence[Run]) -> list[Mapping[str, object]]:
 def _ends(runs: Sequence[Run]) -> dict[str, float | None]:
     margin = margin_of(runs).values()
     ends = (fmean(margin), min(margin)) if margin else (None, None)
-    return {"ELBO": average(runs, "trained", "elbo"), **dict(zip(MARGINS, ends, strict=True))}
+    return _named(average(runs, "trained", ELBO), ends)
+
+
+def _named(elbo: float | None, margins: tuple[float | None, float | None]) -> dict[str, float | None]:
+    return {"ELBO": elbo, **dict(zip(MARGINS, margins, strict=True))}
 
 
 def _minus(a: float | None, b: float | None) -> float | None:
