@@ -66,6 +66,12 @@ WRONG_OPTIONS = {  # by what the sentence must say
     "source=oficial": "did you mean 'official'",
     "max_step=5": "did you mean 'max_steps'",
     "name=other": "option 'name'",
+    "sequences=../x": "sequences is '../x', but must be a digest",
+    "sequences=own-0123456789ab": "sequences is set, but data is 'mnist'",
+    "frame_shape=(1,2)": "frame_shape is set, but data is 'mnist'",
+    "binary=True": "binary is set, but data is 'mnist'",
+    "warm_start=../x": "warm_start is '../x', but must be a name and a digest",
+    f"max_steps={'9' * 400}": "must be at most 1000000000",
     "max_steps": "key=value",
 }
 WRONG_ARGUMENTS = {

@@ -52,7 +52,7 @@ def test_a_wrong_value_is_named(text, words):
 
 @pytest.mark.parametrize("name", ["../evil", "a/b", "a\\b", "", ".", "..", "a b", "a\n", "/tmp/x", "a:b"])
 def test_a_name_is_no_path(name):
-    with pytest.raises(ValueError, match=r"name is .*, but must be letters"):
+    with pytest.raises(ValueError, match=r"name is .*, but must be at most 100 letters"):
         Experiment(name=name)
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import math
-import re
 from collections.abc import Container
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +24,7 @@ from tvae_core.model.torus import BOUNDARIES, check_kernel, embed, offsets, wind
 from tvae_core.model.tvae import TVAE
 from tvae_core.scales import SCALES
 from tvae_core.seeding import generator
-from tvae_core.validation import between, check_choice, check_number, check_options, one_of
+from tvae_core.validation import between, check_choice, check_number, check_options, matching, one_of
 
 MOST_UNITS = 5000  # in a frame, or in a capsule over all frames: W has the square of that many entries
 _COLOURED = ("mnist", "mnist_dual", "mnist_perspective", "mnist_accelerating", "mnist_random")
@@ -33,8 +32,11 @@ DATA_KINDS = (*_COLOURED, "mnist_grey", "dsprites", "own")
 
 # An annotation is also the check that a value passes.
 Topography = Annotated[str, one_of(("capsules", "lattice", "none"))]
+Name = Annotated[str, matching(r"\w[\w.+=-]{0,99}", "at most 100 letters, digits and _ . + = - alone")]
+OwnKey = Annotated[str, matching("(own-[0-9a-f]{12})?", "a digest such as own-0123456789ab, or nothing")]
+Start = Annotated[str, matching(r"(\w[\w.+=-]*-[0-9a-f]{12})?", "a name and a digest, or nothing")]
 SEEDS = 0, 2**32 - 1
-Count = Annotated[int, between(1)]
+Count = Annotated[int, between(1, 10**9)]
 Share = Annotated[float, between(0, 1)]
 Positive = Annotated[float, between(0, above=True)]
 Moderate = Annotated[float, between(-50, 50)]  # float32 holds its exponential
@@ -47,7 +49,7 @@ class Experiment:
     Raises ValueError, naming the option, its value and what is allowed, for values that cannot be.
     """
 
-    name: str
+    name: Name
     shows: str = ""  # the figure or table of the paper
     scale: str = "paper"
 
@@ -55,7 +57,7 @@ class Experiment:
     test_data: Annotated[str, one_of(("", *DATA_KINDS))] = ""  # sequences measured on, where others
     source: Annotated[str, one_of(SOURCES)] = "auto"  # of the images: data.sources
     max_transform_len: Count = 30  # dSprites: x, y and orientation have the official indices [0:this:2]
-    sequences: str = ""  # own: the digest under which they are stored (data.own)
+    sequences: OwnKey = ""  # own: the digest under which they are stored (data.own)
     frame_shape: tuple[int, ...] = ()  # own: channels, height and width
     closed: bool = True  # own: whether the first frame follows on the last one
     binary: bool = False  # own: whether all pixels are 0 or 1; then the IoU is measured
@@ -79,7 +81,7 @@ class Experiment:
     he_init: bool = False  # weights before a ReLU begin with He's variance (networks.he_init)
 
     seed: Annotated[int, between(*SEEDS)] = 1
-    warm_start: str = ""  # the weights that training begins with (training.warm_start); "": new ones
+    warm_start: Start = ""  # the weights that training begins with (training.warm_start); "": new ones
     batch_size: Count = 8  # sequences
     max_epochs: Count = 100
     max_steps: Count | None = None  # instead of max_epochs
@@ -109,8 +111,11 @@ class Experiment:
         for parts in (("kl_hold", "kl_ramp"), ("window_hold", "window_ramp"), ("lr_warmup", "lr_decay")):
             if (share := sum(getattr(self, part) for part in parts)) > 1 + 1e-9:
                 raise ValueError(f"{' + '.join(parts)} is {share:g}, but must be at most 1")
-        if not re.fullmatch(r"\w[\w.+=-]*", self.name):
-            raise ValueError(f"name is {self.name!r}, but must be letters, digits and _ . + = - alone")
+        for option in _OF_OWN if self.data != "own" else ():
+            if getattr(self, option) != _OF_OWN[option]:
+                raise ValueError(
+                    f"{option} is set, but data is {self.data!r}, and only own sequences have it"
+                )
         if self.test_data and not {self.data, self.test_data} <= {*_COLOURED}:
             raise ValueError(f"test_data is {self.test_data!r}, which cannot be had of {self.data!r}")
         if not self.closed and self.boundary == "circular":
@@ -175,12 +180,6 @@ class Experiment:
         """Return the sequences of a split (train, validation, test), of `data` or, for test, `test_data`.
 
         Raises ValueError for an unknown split, seed or device, and what load_images raises.
-
-        >>> from tvae_core import EXPERIMENTS
-        >>> test = EXPERIMENTS["tvae_Lpartial_mnist"].at_scale("smoke").build_sequences("test", seed=0)
-        >>> batch = test.batch(torch.arange(4), torch.Generator().manual_seed(0))
-        >>> batch.x.shape, batch.factors.shape, batch.varied.shape
-        (torch.Size([4, 18, 3, 28, 28]), torch.Size([4, 18, 3]), torch.Size([4]))
         """
         check_number("seed", seed, *SEEDS)
         check_choice(str(device).partition(":")[0], ("cpu", "cuda", "mps"), "device")
@@ -245,6 +244,7 @@ class Experiment:
 
 
 _LATER = {"n_draws": 1, "lr_warmup": 0.0, "warm_start": "", "encoder": "perceptron"}
-_LATER |= {"sequences": "", "frame_shape": (), "closed": True, "binary": False}
+_OF_OWN = {"sequences": "", "frame_shape": (), "closed": True, "binary": False}
+_LATER |= _OF_OWN
 _LABELS = ("name", "shows", "scale")
 _LENGTHS = {"k_time": 0, "k_space": 1, "group_size": 1}  # the place of each in group_kernel

@@ -73,7 +73,10 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def remove_unfinished(path: Path) -> None:
-    """Remove what killed processes left of writing `path`; to be called by whoever holds its lock."""
+    """Remove what killed processes left of writing `path`; `folder/*` stands for all files of a folder.
+
+    To be called by whoever holds its lock.
+    """
     for unfinished in path.parent.glob(f".[0-9]*-{path.name}"):
         unfinished.unlink(missing_ok=True)
 

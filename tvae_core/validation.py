@@ -48,6 +48,16 @@ def between(least: int | float, most: int | float = math.inf, above: bool = Fals
     return check
 
 
+def matching(pattern: str, words: str) -> Check:
+    """Return the check that a text is of a pattern; `words` say which."""
+
+    def check(option: str, value: str) -> None:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"{option} is {_shown(value)}, but must be {words}")
+
+    return check
+
+
 def check_number(
     what: str, value: object, least: int | float = -math.inf, most: int | float = math.inf
 ) -> int:
@@ -163,11 +173,11 @@ def _of_type(option: str, value: object, types: list) -> object:
         value = float(value) if abs(value) < 1e300 else math.inf
     if type(value) not in kinds:
         wanted = " or ".join(_SPELT.get(t, getattr(t, "__name__", str(t))) for t in types)
-        raise ValueError(f"{option} is {value!r}, but must be of type {wanted}")
+        raise ValueError(f"{option} is {_shown(value)}, but must be of type {wanted}")
     if type(value) is float and not math.isfinite(value):
         raise ValueError(f"{option} is {value}, but must be a finite number")
     if type(value) is tuple and not all(type(item) is int and item > 0 for item in value):
-        raise ValueError(f"{option} is {value!r}, but must hold positive whole numbers")
+        raise ValueError(f"{option} is {_shown(value)}, but must hold positive whole numbers")
     return value
 
 

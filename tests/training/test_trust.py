@@ -273,7 +273,7 @@ def test_the_same_training_under_two_names_is_trained_once(tmp_path, monkeypatch
 
 def test_what_dead_writers_left_is_removed(tmp_path):
     run = unfinished(tmp_path)
-    for name in (".tmpAbC123", f".77-{CHECKPOINT}"):
+    for name in (".77-history.json", f".77-{CHECKPOINT}"):
         (run.folder / name).write_bytes(b"half")
     trained(tmp_path)
     assert not list(run.folder.glob(".*"))

@@ -65,8 +65,8 @@ def test_a_start_that_does_not_fit_or_is_not_there_is_refused(small_run, tmp_pat
             start_from(small_run.exp.with_options(**changes), small_run, tmp_path)
     assert not list(tmp_path.iterdir())
     for start, kind, words in (
-        ("gone", FileNotFoundError, "are not in"),
-        ("../gone", ValueError, "must be letters"),
+        ("gone-0123456789ab", FileNotFoundError, "are not in"),
+        ("../gone", ValueError, "must be a name and a digest"),
     ):
         with pytest.raises(kind, match=words):
             fit(small_run.exp.with_options(warm_start=start), "cpu", tmp_path, progress=False)

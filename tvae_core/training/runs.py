@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tvae_core.config import Experiment
 from tvae_core.experiments import EXPERIMENTS, title, write_experiment
-from tvae_core.files import DATA, RUNS
+from tvae_core.files import DATA, RUNS, remove_unfinished
 from tvae_core.model.tvae import TVAE
 from tvae_core.store import (
     DamagedFile,
@@ -184,9 +184,7 @@ class Run:
             log.info("%s is being trained by another process: waiting for it", self.folder.name)
             lock.acquire()
         try:
-            for pattern in (".[0-9]*-*", ".tmp??????"):  # as files.atomic and safetensors name them
-                for unfinished in self.folder.glob(pattern):
-                    unfinished.unlink()
+            remove_unfinished(self.folder / "*")
             yield
         finally:
             lock.release()

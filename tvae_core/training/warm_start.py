@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from tvae_core.config import Experiment
-from tvae_core.files import RUNS, file_name
+from tvae_core.files import RUNS
 from tvae_core.store import digest_of, read_about, read_tensors, write_tensors
 from tvae_core.training.runs import Run
 
@@ -70,6 +70,4 @@ def about_start(run: Run) -> dict[str, object]:
 
 
 def _place(runs: Path | str, start: str) -> Path:
-    if file_name(start) != start:
-        raise ValueError(f"warm_start is {start!r}, but must be letters, digits and _ . , = - alone")
     return Path(runs).expanduser() / ".starts" / f"{start}.safetensors"
