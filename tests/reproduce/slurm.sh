@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # run_all.sh on a real Slurm: a cluster of this machine alone, on its loopback address, in a folder for itself.
-# Usage: tests/reproduce/slurm.sh      with the environment of run_all.sh active; as root on Debian it installs Slurm
+# Usage: tests/reproduce/slurm.sh [short]    with the environment of run_all.sh active; as root on Debian it installs
+# Slurm. short: one notebook alone, without a training
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export PYTHONPATH="$PWD" OMP_NUM_THREADS=1 TVAE_OFFLINE=mnist,dsprites TVAE_CHECKPOINT_SECONDS=1
@@ -111,10 +112,22 @@ checkpoint() { # waits until a training has written one; a training that ended i
 
 step() { echo "== $1 (after $SECONDS s)"; }
 
-step "two notebooks here"
-run_all "$folder/here" --only fig2,fig23
-step "the same two by Slurm"
-run_all "$folder/there" --only fig2,fig23 --executor slurm
+jobs() { grep -c "submit_batch_job: JobId=" "$folder/slurmctld.log"; } # that Slurm was given so far
+
+if [ "${1:-}" = short ]; then
+    step "a notebook by Slurm"
+    run_all "$folder/there" --only fig2 --executor slurm
+    [ "$(jobs)" = 1 ] || stop "Slurm was given $(jobs) jobs, not 1"
+    passed=yes
+    echo "1 passed, 0 failed (after $SECONDS s)"
+    exit
+fi
+
+step "two notebooks here, one of two seeds"
+run_all "$folder/here" --only fig2,fig23 --seeds 1,2
+step "the same by Slurm: one job that trains both seeds, one for both notebooks"
+run_all "$folder/there" --only fig2,fig23 --seeds 1,2 --executor slurm
+[ "$(jobs)" = 2 ] || stop "Slurm was given $(jobs) jobs, not 2"
 same "$folder/here" "$folder/there"
 
 long=(--only fig23 --set 'experiments=["tvae_Lpartial_rotcolor_mnist max_steps=300"]')
@@ -137,4 +150,4 @@ for trouble in cancelled "without its node"; do
     same "$folder/whole" "$home"
 done
 passed=yes
-echo "1 passed, 0 failed"
+echo "1 passed, 0 failed (after $SECONDS s)"

@@ -21,7 +21,8 @@ from tvae_core.files import FIGURES, PAGES, RUNS, write_atomically
 from tvae_core.plotting.tables import FIELDS, UNDEFINED, number
 from tvae_core.reproduce.notebook_text import Article, read_article
 from tvae_core.reproduce.notebooks import Notebook
-from tvae_core.reproduce.status import Status, file_digest, status
+from tvae_core.reproduce.status import Status, file_digest, results_of, status
+from tvae_core.store import read_about
 
 Reference = Mapping[tuple[str, str], float]
 MINUTES = "A notebook's minutes count the training of its runs; a run that several need is trained once."
@@ -86,8 +87,10 @@ class Item:
         """Return the provenance of the runs that it needed, with experiment and seed, where it is there."""
         found = []
         for folder, (experiment, seed) in self.record.get("runs", {}).items():
-            for about in self._read(_read_json, RUNS / folder / "provenance.json"):
-                where = self._way_to(RUNS / folder / "results.json")
+            results = results_of(folder)
+            path = results.with_name("provenance.json") if results.parent == RUNS / folder else results
+            for about in self._read(_read_provenance, path):
+                where = self._way_to(results)
                 found.append({"seconds": 0.0, **about, "experiment": experiment, "seed": seed, "link": where})
         return found
 
@@ -125,6 +128,10 @@ def _read_json(path: Path) -> dict[str, object]:
     if not isinstance(said, dict):
         raise ValueError(f"{said!r:.20} in place of a table of names")
     return said
+
+
+def _read_provenance(path: Path) -> dict[str, object]:
+    return _read_json(path) if path.suffix == ".json" else read_about(path)["provenance"]
 
 
 def _words(path: Path) -> dict[str, str]:

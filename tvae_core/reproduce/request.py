@@ -1,5 +1,6 @@
 """What run_all.sh is asked for: checked, or refused in one sentence that names the nearest right word."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ from tvae_core.reproduce.notebooks import GIVEN, Notebook
 from tvae_core.reproduce.options import read_options
 from tvae_core.scales import default_scale
 from tvae_core.training.hardware import choose_device
+from tvae_core.training.registry import is_source, open_run
+from tvae_core.training.runs import Run
 from tvae_core.validation import check_choice
 
 
@@ -52,7 +55,8 @@ def read_request(
     """Return the request in these arguments; ValueError in one sentence for what cannot be.
 
     `broken` and `copies` say why a notebook cannot be made: asked for by name it is refused, and where
-    everything is asked for the others are made.
+    everything is asked for the others are made. Packs among the experiments are opened: a URL is fetched
+    once, and a path no longer depends on the folder that one stands in. OSError for one that cannot be had.
     """
     asked = read_options(arguments)
     scale = asked.scale or default_scale(choose_device(asked.device).type)
@@ -63,6 +67,8 @@ def read_request(
     chosen = [available[check_choice(name, available, "notebook")] for name in asked.only or available]
     failing = {} if asked.only else dict(broken)
     _check_settings(asked.settings, chosen)
+    if "experiments" in asked.settings:
+        asked.settings["experiments"] = _with_paths(asked.settings["experiments"])
     for notebook in list(chosen):
         if error := error_in_experiments(notebook, asked.settings, scale):
             if asked.only or "experiments" in asked.settings:
@@ -92,14 +98,30 @@ def _check_settings(settings: Mapping[str, object], chosen: Sequence[Notebook]) 
                 raise ValueError(f"{notebook.name}: parameter {key!r} must be {kind.__name__}, not {value!r}")
 
 
+def open_pack(text: object, folder: Path) -> Run | None:
+    """Return the run of a pack that stands in place of an experiment; None for an experiment.
+
+    folder: from which a path is seen that is not absolute. Raises what open_run raises.
+    """
+    if not (isinstance(text, str) and is_source(text)):
+        return None
+    return open_run(text if "://" in text else os.path.join(folder, os.path.expanduser(text)))
+
+
+def _with_paths(texts: Sequence[object]) -> list[object]:
+    """Experiments with each pack named by the path of its file."""
+    packs = [open_pack(text, Path.cwd()) for text in texts]
+    return [str(pack.folder.resolve()) if pack else text for text, pack in zip(texts, packs, strict=True)]
+
+
 def error_in_experiments(notebook: Notebook, changes: Mapping[str, object], scale: str) -> str:
-    """Return why the experiments of a notebook cannot be trained; "" if they can."""
+    """Return why the experiments of a notebook cannot be trained, or its packs opened; "" if they can."""
     texts = notebook.experiments(changes)
     if not isinstance(texts, list):
         return f"{notebook.name}: experiments must be a list, not {texts!r}"
     try:
         for text in texts:
-            read_experiment(text, scale)
-    except (ValueError, TypeError, AttributeError) as error:
+            open_pack(text, notebook.path.parent) or read_experiment(text, scale)
+    except (ValueError, TypeError, AttributeError, OSError) as error:
         return f"{notebook.name}: {error}"
     return ""

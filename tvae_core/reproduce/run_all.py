@@ -30,7 +30,7 @@ from tvae_core.reproduce.notebooks import NOTEBOOKS, Notebook, reproducible
 from tvae_core.reproduce.reference import read_reference
 from tvae_core.reproduce.report import MINUTES, Item, Reference, minutes, report
 from tvae_core.reproduce.request import Request, error_in_experiments, read_request
-from tvae_core.reproduce.tasks import Task, find_sources, tasks
+from tvae_core.reproduce.tasks import Task, find_sources, tasks, trainings
 from tvae_core.training.hardware import choose_device
 from tvae_core.training.progress import PROGRESS_VARIABLE
 
@@ -100,26 +100,35 @@ def run_snakemake(request: Request, stale: Sequence[Task], environment: Mapping[
     where = ["--cores", str(request.parallel * threads)]
     if request.executor:
         where = ["--profile", request.executor, "--jobs", str(request.parallel)]
-    runs = {
-        folder: {"name": str(run), "experiment": text, "seed": run.exp.seed}
-        for task in stale
-        for folder, (text, run) in task.runs.items()
-    }
-    config = {"scale": request.scale, "device": request.device, "threads": threads, "runs": runs}
-    config |= {"notebooks": [task.job for task in stale]}
-    shared = HOME if request.executor else None  # a folder that all machines see
-    with tempfile.TemporaryDirectory(prefix=".tvae-", dir=shared) as folder:
+    jobs = trainings(stale, together=bool(request.executor))
+    config = {"scale": request.scale, "device": request.device, "threads": threads, "trainings": jobs}
+    config |= {"notebooks": [task.job(jobs) for task in stale]}
+    (own := HOME / ".snakemake").mkdir(parents=True, exist_ok=True)  # a folder that all machines see
+    with tempfile.TemporaryDirectory(prefix="call-", dir=own) as folder:
         given, progress = Path(folder) / "config.json", Path(folder) / "progress"
-        given.write_text(json.dumps(config))
+        given.write_text(json.dumps(config | {"folder": str(Path(folder).relative_to(HOME))}))
         progress.touch()
         snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(NOTEBOOKS / "Snakefile")]
         snakemake += ["--directory", str(HOME), "--configfile", str(given), "--quiet", "all"]
         if any((HOME / ".snakemake" / "locks").glob("*")):  # a killed call left it: no other is at work here
             run_group([*snakemake, "--cores", "1", "--unlock"], environment)
         snakemake += [*where, "--keep-going", "--rerun-incomplete", "--rerun-triggers", "input"]
-        snakemake += ["--", *(f"notebook_{i}" for i in range(len(stale)))]
+        snakemake += ["--drop-metadata", "--", *(f"notebook_{i}" for i in range(len(stale)))]
         with Display(stale, request.parallel, progress) as display:
             return run_group(snakemake, {**environment, PROGRESS_VARIABLE: str(progress)}, display.write)
+
+
+def make(request: Request, stale: Sequence[Task], environment: Mapping[str, str]) -> int:
+    """Make these again; return Snakemake's exit code.
+
+    Notebooks that are one job wait for all trainings; if one failed, those that do not need it are made then.
+    """
+    code = run_snakemake(request, stale, environment) if stale else 0
+    if code not in (0, 130) and request.executor:
+        able = [task for task in stale if all(run.complete for _, run in task.runs.values())]
+        left = [task for task in able if len(able) < len(stale) and task.status.word != "made"]
+        code = run_snakemake(request, left, environment) or code if left else code
+    return code
 
 
 def show_table(rows: Sequence[Sequence[str]], details: Sequence[str] = ()) -> None:
@@ -151,7 +160,7 @@ def reproduce(request: Request, available: Mapping[str, Notebook], reference: Re
     asked = tasks(request, sources)
     stale = [task for task in asked if request.force or task.status.word != "made"]
     print(f"{len(stale)} of {len(asked)} to be made", *(t.notebook.name for t in stale), flush=True)
-    code = run_snakemake(request, stale, _environment(request, sources)) if stale else 0
+    code = make(request, stale, _environment(request, sources))
     rows = [task.row(code) for task in asked]
     rows += [(name, "failed", "", why) for name, why in request.broken.items()]
     noted = {name: why for name, word, _, why in rows if word != "made"}

@@ -79,12 +79,18 @@ def _effective(notebook: Notebook, given: Mapping[str, object]) -> dict[str, obj
 
 def input_digests(notebook: Notebook, runs: Iterable[str]) -> dict[str, str]:
     """Return digests of what a notebook's outputs depend on: itself, the library, its runs' results."""
-    results = [file_digest(RUNS / run / "results.json") for run in sorted(runs)]
+    results = [file_digest(results_of(run)) for run in sorted(runs)]
     return {
         "the notebook": notebook.digest,
         "the library": library_digest(notebook),
         "a run": _digest(results),
     }
+
+
+def results_of(run: str) -> Path:
+    """Return the file that holds the measures of a run, which is named by its folder or by a pack's file."""
+    path = RUNS / run
+    return path if path.is_file() else path / "results.json"
 
 
 def file_digest(path: Path) -> str:

@@ -1,17 +1,17 @@
 """What a request comes to: each notebook asked for, what it is given, and the runs that it needs."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from types import MappingProxyType
 
 from tvae_core.experiments import read_experiment
 from tvae_core.files import FIGURES, HOME, RUNS
 from tvae_core.reproduce.notebooks import Notebook
 from tvae_core.reproduce.report import Item, minutes
-from tvae_core.reproduce.request import Request
+from tvae_core.reproduce.request import Request, open_pack
 from tvae_core.reproduce.status import Status, status
+from tvae_core.training.registry import is_source
 from tvae_core.training.runs import Run, plan
 
 
@@ -21,7 +21,9 @@ class Task:
 
     notebook: Notebook
     request: Request
-    runs: Mapping[str, tuple[str, Run]]  # by folder: experiment as the notebook says, and run
+    runs: Mapping[
+        str, tuple[str, Run]
+    ]  # by folder or a pack's file: experiment as the notebook says, and run
 
     @property
     def parameters(self) -> dict[str, object]:
@@ -36,13 +38,13 @@ class Task:
         """Return how it stands now."""
         return status(self.notebook, self.request.scale, self.parameters, self.runs)
 
-    @cached_property
-    def job(self) -> dict[str, object]:
-        """Return what notebooks/Snakefile has to know of it."""
+    def job(self, jobs: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
+        """Return what notebooks/Snakefile has to know of it; jobs: those that train (trainings)."""
         runs = {folder: [text, run.exp.seed] for folder, (text, run) in self.runs.items()}
         given = json.dumps({"parameters": self.parameters, "runs": runs})
         path, name = str(self.notebook.path), self.notebook.name
-        return {"name": name, "path": path, "given": given, "runs": list(runs)}
+        waits = [key for key, job in jobs.items() if self.runs.keys() & job["runs"]]
+        return {"name": name, "path": path, "given": given, "trainings": waits}
 
     def row(self, code: int) -> tuple[str, str, str, str]:
         """Return its row of the table after Snakemake ended with `code`: name, status, minutes, figure."""
@@ -73,6 +75,9 @@ def tasks(request: Request, sources: Mapping[str, str] = MappingProxyType({})) -
     for notebook in request.chosen:
         runs = {}
         for text in notebook.experiments(request.changes):
+            if pack := open_pack(text, notebook.path.parent):
+                runs[str(pack.folder)] = (text, pack)
+                continue
             exp = read_experiment(text, request.scale)
             exp = exp.with_options(source=sources.get(exp.dataset, exp.source))
             for seed in request.seeds or [exp.seed]:
@@ -82,11 +87,31 @@ def tasks(request: Request, sources: Mapping[str, str] = MappingProxyType({})) -
     return found
 
 
+def trainings(asked: Iterable[Task], together: bool) -> dict[str, dict[str, object]]:
+    """Return the jobs that train what is not complete, by number: experiment, seeds and the folders of runs.
+
+    together: one job for all seeds of an experiment, which trains them at once on CUDA; else one for each.
+    """
+    jobs: dict[str, list[tuple[str, Run]]] = {}
+    for folder, (text, run) in {k: v for task in asked for k, v in task.runs.items()}.items():
+        if not run.complete:
+            jobs.setdefault(text if together else folder, []).append((text, run))
+    return {
+        str(number): {
+            "experiment": job[0][0],
+            "seeds": ",".join(str(run.exp.seed) for _, run in job),
+            "runs": [run.folder.name for _, run in job],
+        }
+        for number, job in enumerate(jobs.values())
+    }
+
+
 def find_sources(request: Request) -> dict[str, str]:
     """Return the source of each data set needed (data.sources); official data are downloaded.
 
-    A network that comes and goes must not change what the jobs of one call go by.
+    A network that comes and goes must not change what the jobs of one call go by. A pack has data of its own.
     """
-    texts = [text for notebook in request.chosen for text in notebook.experiments(request.changes)]
+    named = [text for notebook in request.chosen for text in notebook.experiments(request.changes)]
+    texts = [text for text in named if not is_source(text)]
     exps = {exp.dataset: exp for exp in (read_experiment(text, request.scale) for text in texts)}
     return {name: exp.image_set.source_of(exp.load_images(request.data).key) for name, exp in exps.items()}

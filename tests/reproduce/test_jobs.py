@@ -1,0 +1,112 @@
+"""The jobs of run_all.sh: packs in place of experiments, one job for all seeds, one for all notebooks."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tvae_core.reproduce import run_all
+from tvae_core.reproduce.notebooks import reproducible
+from tvae_core.reproduce.report import Item
+from tvae_core.reproduce.request import read_request
+from tvae_core.reproduce.status import Status, input_digests
+from tvae_core.reproduce.tasks import tasks, trainings
+from tvae_core.training.registry import open_run
+
+PACK = Path(__file__).parents[1] / "training" / "format_1.tvae"
+
+
+@pytest.fixture(scope="module")
+def available():
+    return reproducible()[0]
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A pack in the folder one stands in."""
+    monkeypatch.chdir(tmp_path)
+    return Path(shutil.copy(PACK, tmp_path / "mine.tvae"))
+
+
+def asked(available, words: str):
+    return read_request(["--scale", "smoke", "--device", "cpu", *words.split()], available)
+
+
+def test_a_pack_stands_for_an_experiment(available, mine):
+    request = asked(available, "--only fig23 --set experiments=['mine.tvae','nontvae_mnist']")
+    assert request.changes["experiments"] == [str(mine), "nontvae_mnist"]  # a kernel stands elsewhere
+    (task,) = tasks(request)
+    packed, trained = (run for _, run in task.runs.values())
+    assert list(task.runs) == [str(mine), trained.folder.name] and packed.complete
+    jobs = trainings([task], together=False)
+    assert [job["experiment"] for job in jobs.values()] == ["nontvae_mnist"]
+    assert task.job(jobs)["trainings"] == ["0"] and str(mine) in json.loads(task.job(jobs)["given"])["runs"]
+    before = input_digests(task.notebook, task.runs)
+    mine.write_bytes(b"another pack")
+    assert before != input_digests(task.notebook, task.runs)  # so its figures are stale
+
+
+def test_the_report_says_what_trained_a_pack(available):
+    item = Item(available["fig23"], "smoke", Status("made"))
+    item.__dict__["record"] = {"runs": {str(PACK): ["mine.tvae", 1]}}
+    (about,) = item.runs
+    provenance = open_run(PACK).provenance
+    assert {**provenance, "experiment": "mine.tvae", "seed": 1}.items() <= about.items() and not item.problems
+    assert about["link"].endswith(PACK.name)
+
+
+def test_a_pack_that_cannot_be_had_is_refused(available, mine, capsys):
+    words = ["--only", "fig23", "--set"]
+    assert run_all.main([*words, "experiments=['other.tvae']"]) == 1
+    assert re.search("there is no run and no pack .*other.tvae\n$", capsys.readouterr().err)
+    mine.write_bytes(b"no pack")
+    assert run_all.main([*words, "experiments=['mine.tvae']"]) == 1
+    assert "mine.tvae is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("together", "seeds"), [(True, ["1,2"] * 2), (False, ["1", "2"] * 2)])
+def test_all_seeds_of_an_experiment_are_one_job_where_that_is_asked_for(available, together, seeds):
+    words = "--only fig23,fig4 --seeds 1,2 --set experiments=['nontvae_mnist','bubbles_mnist']"
+    asked_for = tasks(asked(available, words))
+    jobs = trainings(asked_for, together)
+    assert [job["seeds"] for job in jobs.values()] == seeds
+    assert sorted(folder for job in jobs.values() for folder in job["runs"]) == sorted(asked_for[0].runs)
+    assert all(task.job(jobs)["trainings"] == list(jobs) for task in asked_for)  # each once
+
+
+def test_slurm_is_given_a_job_an_experiment_and_one_for_all_notebooks(available, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_all, "HOME", tmp_path)
+    request = asked(available, "--only fig2,fig23,fig22 --seeds 1,2 --executor slurm")
+    planned = []
+
+    def dry_run(command, environment, _):
+        given = [word for word in command if word not in ("--quiet", "all")]
+        given.insert(given.index("--"), "--dry-run")
+        planned.append(subprocess.run(given, env=environment, capture_output=True, text=True))
+        return planned[0].returncode
+
+    monkeypatch.setattr(run_all, "run_group", dry_run)
+    code = run_all.run_snakemake(request, tasks(request), run_all._environment(request, {}))
+    said = planned[0].stdout + planned[0].stderr
+    assert code == 0, said
+    assert re.findall(r"(?m)^(\s*)rule (train|notebook_\d):", said).count(("", "train")) == 2
+    (group,) = said.split("Group job notebooks")[1:]
+    assert set(re.findall(r"(?m)^\s+rule (\w+):", group)) == {"notebook_0", "notebook_1", "notebook_2"}
+    assert not list((tmp_path / ".snakemake").glob("call-*"))
+
+
+def test_notebooks_do_not_wait_for_a_training_of_others_that_failed(available, monkeypatch):
+    request = asked(available, "--only fig2,fig23 --executor slurm")
+    stale, calls = tasks(request), []
+
+    def run_snakemake(request, given, environment):
+        calls.append([task.notebook.name for task in given])
+        return int(len(calls) == 1)
+
+    monkeypatch.setattr(run_all, "run_snakemake", run_snakemake)
+    assert run_all.make(request, stale, {}) == 1 and calls == [["fig2", "fig23"], ["fig2"]]
+    calls.clear()
+    assert run_all.make(asked(available, "--only fig2,fig23"), stale, {}) == 1 and len(calls) == 1  # no group
