@@ -18,7 +18,6 @@ from tvae_core.data.warps import (
     perspective_matrices,
 )
 
-CENTRE = 13.5
 SPEC_SCALES = "0.60 0.64 0.68 0.72 0.76 0.79 0.83 0.87 0.91 0.95 0.99 1.03 1.07 1.11 1.14 1.18 1.22 1.26"
 
 
@@ -27,19 +26,19 @@ def noise(n=2):
 
 
 def with_kornia(images, degrees, scales, hues):
-    """Frames (B, S, 3, 28, 28) by kornia: warp about the centre, make red, turn the hue by h - 180."""
-    b, s = degrees.shape
+    """Frames (B, S, 3, h, w) by kornia: warp about the centre, make red, turn the hue by h - 180."""
+    (b, s), (h, w) = degrees.shape, images.shape[-2:]
     many = images.repeat_interleave(s, 0)
-    centre = torch.full((b * s, 2), CENTRE)
+    centre = torch.tensor([(w - 1) / 2, (h - 1) / 2]).expand(b * s, 2)
     m = get_rotation_matrix2d(centre, degrees.flatten(), scales.flatten().unsqueeze(1).expand(-1, 2))
-    warped = warp_affine(many, m, (28, 28), "bilinear", "zeros", align_corners=True)
+    warped = warp_affine(many, m, (h, w), "bilinear", "zeros", align_corners=True)
     red = torch.cat([warped, torch.zeros_like(warped), torch.zeros_like(warped)], 1)
-    return adjust_hue(red, torch.deg2rad(hues.flatten() - 180)).view(b, s, 3, 28, 28)
+    return adjust_hue(red, torch.deg2rad(hues.flatten() - 180)).view(b, s, 3, h, w)
 
 
 def by_loop(image, degrees):
-    """One perspective frame (28, 28), pixel by pixel in float64, from the specification's matrices."""
-    w = h = 28
+    """One perspective frame, pixel by pixel in float64, from the specification's matrices."""
+    h, w = image.shape
     angle = math.radians(degrees)
     cos, sin = math.cos(angle), math.sin(angle)
     d = math.sqrt(w**2 + h**2)
@@ -75,6 +74,14 @@ def test_affine_frames_agree_with_kornia():
     assert (frames - with_kornia(noise(), degrees, scales, hues)).abs().max() < 1e-4
     for wrong in ((degrees + 1, scales, hues), (degrees, 1.01 * scales, hues), (degrees, scales, hues + 2)):
         assert (frames - with_kornia(noise(), *wrong)).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("size", [(12, 20), (20, 12), (2, 5)])
+def test_images_that_are_not_square_turn_about_their_own_centre(size):
+    images = torch.rand(2, 1, *size, generator=torch.Generator().manual_seed(1))
+    degrees = torch.tensor([[0.0, 30.0, 100.0, 250.0]]).expand(2, -1)
+    given = images, degrees, degrees / 250 + 0.5, degrees
+    torch.testing.assert_close(affine_frames(*given), with_kornia(*given), atol=1e-4, rtol=0)
 
 
 def test_rotation_is_counter_clockwise_about_the_centre():
@@ -120,6 +127,13 @@ def test_perspective_frames_agree_with_kornia():
         warped = warp_perspective(images.repeat_interleave(18, 0), m, (28, 28), align_corners=True)
         assert ((frames - warped.view(2, 18, 28, 28)).abs().amax((0, 2, 3))[1:] > 1e-2).all() == wrong
         assert (torch.allclose(frames, warped.view(2, 18, 28, 28), atol=2e-3)) != wrong
+
+
+def test_images_of_another_size_turn_in_space_about_their_own_centre():
+    image = torch.rand(1, 1, 10, 10, generator=torch.Generator().manual_seed(0))
+    turned = perspective_frames(image, torch.tensor([[40.0]]), torch.full((1, 1), 180.0))[0, 0, 0]
+    wanted = torch.from_numpy(by_loop(image[0, 0].double().numpy(), 40)).float()
+    torch.testing.assert_close(turned, wanted, atol=1e-3, rtol=0)
 
 
 def test_perspective_of_0_is_the_image_and_of_180_that_of_181():

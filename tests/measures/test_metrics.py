@@ -112,6 +112,26 @@ def test_equivariance_error_with_a_partner_and_centred():
     torch.testing.assert_close(equivariance_error(t, t), equivariance_error(t))
 
 
+def test_of_an_open_sequence_each_pair_of_frames_in_order_counts_once():
+    t = randn(2, 5, 3, 7)
+    a = t / t.norm(dim=-1, keepdim=True)
+    pairs = [(a[:, k].roll(d, -1) - a[:, k + d]).abs().sum((1, 2)) for d in range(1, 5) for k in range(5 - d)]
+    torch.testing.assert_close(equivariance_error(t, closed=False), sum(pairs))
+    square = randn(2, 6, 3, 6)  # where time and the capsule go round alike, nothing is lost by it
+    torch.testing.assert_close(equivariance_error(square, closed=False), equivariance_error(square))
+
+
+def test_bfloat16_latents_are_measured_as_the_same_numbers_in_float32():
+    t, (factors, varied) = rolling(40, 9, 2, 9).bfloat16(), walks(40, 9, [9, 3])
+    for measure in (equivariance_error, lambda t: capsule_correlation(t, factors, varied)):
+        assert torch.equal(measure(t), measure(t.float()))
+
+
+def test_without_its_mean_a_capsule_of_one_unit_has_no_direction():
+    assert not equivariance_error(randn(2, 4, 3, 1), centred=True).any()
+    assert equivariance_error_at_chance(4, 3, 1, centred=True) == 0
+
+
 @pytest.mark.parametrize("n, level", [(18, 13_270.7), (15, 6_936.5)])
 def test_random_directions_are_at_chance(n, level):
     values = equivariance_error(randn(300, n, n, n))
@@ -292,6 +312,12 @@ def test_selectivity_equals_its_definition():
     assert selectivity(responses, (torch.arange(60) == 5).long(), 2)[1].isnan().all()  # one member
 
 
+def test_a_unit_that_never_changes_selects_nothing_and_two_members_are_enough():
+    found = selectivity(torch.stack([torch.ones(6), torch.arange(6.0)], 1), torch.arange(6) // 2)
+    assert found.shape == (10, 2) and not found[:3, 0].any()
+    assert found[:3, 1].isfinite().all() and found[3:].isnan().all()
+
+
 def test_selectivity_in_single_precision_far_from_0():
     """One pass, the mean of squares minus the square of the mean, is off by 5 here."""
     responses, labels = randn(2000, 3), torch.arange(2000) % 10
@@ -306,3 +332,5 @@ def test_iou_is_intersection_over_union():
     logits[0, 0, 0, :, 0] = 1  # the left column
     logits[0, 1, 0, 0] = 1
     assert iou(logits, true)[0].tolist() == pytest.approx([1 / 3, 1.0, 1.0])
+    undecided = torch.zeros(1, 1, 1, 2, 2)  # one half is not above one half
+    assert iou(undecided, undecided + 0.5).item() == 1

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tvae_core.experiments import EXPERIMENTS
+from tvae_core.model.grouper import Grouper
 
 # The specification's table, on its own: kernel lengths along both axes, and the largest |a - e|.
 SHIFTING, STATIONARY = 1, None
@@ -229,3 +230,13 @@ def test_t_depends_on_the_seen_frames_only(name):
             changing.append(frame)
         assert torch.equal(grouper(other_z, u)[:, exp.anchor], t) == (frame != exp.anchor)
     assert changing == grouper.seen_frames(exp.anchor) == list(range(SEEN[name][1]))
+
+
+def test_what_a_grouper_is_unless_it_is_told_otherwise():
+    """mu is 30, eps 1e-6, W wraps round and is fixed."""
+    z, u = torch.randn(2, 1, 3, 2, 4, generator=torch.Generator().manual_seed(0))
+    steps = [(0, 0), (1, -1), (2, 3)]
+    plain = Grouper((3, 4), [steps])
+    told = Grouper((3, 4), [steps], mu=30.0, eps=1e-6, boundary="circular", trainable=False)
+    assert torch.equal(plain(z, u), told(z, u)) and [n for n, _ in plain.named_parameters()] == ["mu"]
+    assert relative_error(plain(z, u), literal(z, u, (3, 4), [steps], 30.0)) < 1e-6

@@ -209,7 +209,7 @@ def iou(logits: Float[Tensor, "B S ch h w"], x: Float[Tensor, "B S ch h w"]) -> 
     check_tensors(logits=(logits, "float B S ch h w"), x=(x, "float B S ch h w"))
     decoded, true = (logits > 0).flatten(2), (x > 0.5).flatten(2)
     union = (decoded | true).sum(-1)
-    return torch.where(union > 0, (decoded & true).sum(-1) / union.clamp(min=1), 1.0)
+    return torch.where(union > 0, (decoded & true).sum(-1) / union, 1.0)
 
 
 def selectivity(
