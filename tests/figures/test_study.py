@@ -106,6 +106,17 @@ def test_the_papers_recipe_is_one_training_as_it_goes_on(runs):
     assert (mean.label, mean.y, worst.y) == (PAPER, [len(runs) + 2.0] * 2, [len(runs) + 1.0] * 2)
 
 
+def test_scales_side_by_side_are_curves_of_their_own(runs, tmp_path):
+    long = synthetic("tvae_Lpartial_mnist", tmp_path, 99)
+    object.__setattr__(long, "exp", read_experiment("tvae_Lpartial_mnist max_steps=50", "long"))
+    both = [*length_runs(runs), long]
+    words = [row["recipe"] for row in length_rows(both)]
+    assert words.count("full KL price, scale long") == 1 and "full KL price, scale smoke" in words
+    elbo = length_panels(both)[0]
+    assert [curve.y for curve in elbo.curves if curve.label == "full KL price, scale long"] == [[9900.0]]
+    assert elbo.curves[-1].label == PAPER
+
+
 def test_curves_of_parts_are_the_validation_rows_over_minutes(runs):
     parts = recipe_runs(runs)
     panels = part_panels(parts)

@@ -57,9 +57,16 @@ def value_of(row: dict, key: str) -> float | int | None:
 
 
 def groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Return the runs of each experiment or variant, by its label, in the order in which they first come."""
-    labels = dict.fromkeys(run.label for run in runs)
-    return {label: [run for run in runs if run.label == label] for label in labels}
+    """Return the runs of each experiment or variant, by its label, in the order in which they first come.
+
+    The labels of runs of several scales have their scale after them.
+    """
+    mixed = len({run.exp.scale for run in runs}) > 1
+    labels = [f"{run.label}, scale {run.exp.scale}" if mixed else run.label for run in runs]
+    found = {label: [] for label in labels}
+    for label, run in zip(labels, runs, strict=True):
+        found[label].append(run)
+    return found
 
 
 def table_rows(runs: Sequence[Run], shown: Sequence[str]) -> pd.DataFrame:
@@ -73,7 +80,7 @@ def table_rows(runs: Sequence[Run], shown: Sequence[str]) -> pd.DataFrame:
     lines = []
     for own in groups(runs).values():
         lines += _lines(own[0].title, own, "trained", keys) + _lines("untrained", own, "untrained", keys)
-    lines += _lines("chance level", groups(runs)[runs[0].label], "chance", keys)
+    lines += _lines("chance level", next(iter(groups(runs).values())), "chance", keys)
     frame = pd.DataFrame(lines, columns=FIELDS)
     return frame.assign(shown=frame.measure.isin(shown))
 

@@ -60,8 +60,9 @@ def about(runs: Sequence[Run]) -> str:
         return ", ".join(dict.fromkeys(map(str, values)))
 
     names, seeds = listed(run.label for run in runs), listed(run.exp.seed for run in runs)
-    each = max(Counter(run.label for run in runs).values())
-    several = f"{each} seeds each" if each > 1 else "one seed each" if "," in seeds else ""
+    each = Counter((run.label, run.exp.scale) for run in runs).values()
+    several = "one" if max(each) == 1 else " to ".join(map(str, sorted({min(each), max(each)})))
+    several = f"{several} seeds each" if several != "one" else "one seed each" if "," in seeds else ""
     seeds = f"{several} ({seeds})" if several else f"seed {seeds}"
     data = "; ".join(dict.fromkeys(str(run.provenance["data"]) for run in runs))
     packs = listed(run.folder.name for run in runs if run.folder.is_file())

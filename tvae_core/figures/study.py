@@ -64,12 +64,23 @@ def recipe(run: Run) -> str:
 
 
 def length_rows(runs: Sequence[Run]) -> list[Mapping[str, object]]:
-    """Return as table rows how each recipe and length ends on the test split, means over seeds."""
-    return [
-        {"data": data, "recipe": recipe(group[0]), "steps": steps(group[0]), **_ends(group)}
+    """Return as table rows how each recipe and length ends on the test split, means over seeds.
+
+    Where runs of several scales are compared, the scale stands after the recipe.
+    """
+    mixed = len({run.exp.scale for run in runs}) > 1
+    rows = [
+        {
+            "data": data,
+            "recipe": recipe(group[0]) + (f", scale {group[0].exp.scale}" if mixed else ""),
+            "steps": steps(group[0]),
+            **_ends(group),
+        }
         for data, own in by_training_data(runs).items()
-        for group in sorted(groups(own).values(), key=lambda group: (recipe(group[0]), steps(group[0])))
+        for group in groups(own).values()
     ]
+    kinds = list(by_training_data(runs))
+    return sorted(rows, key=lambda row: (kinds.index(row["data"]), row["recipe"], row["steps"]))
 
 
 def _looks(runs: Sequence[Run]) -> list[Mapping[str, object]]:

@@ -21,7 +21,7 @@ _BESIDE = {
     "fontsize": SMALL,
     "color": MUTED,
     "bbox": {"fc": PAPER, "ec": "none", "alpha": 0.8, "pad": 0.4},
-    "zorder": 4,
+    "zorder": 1.5,  # below the curves
 }
 _DOTTED = {"color": MUTED, "lw": 0.8, "ls": (0, (1, 1.5)), "zorder": 1}
 ROW, KEY = 2.7, 0.17  # inches: a row of panels, a line of the key
