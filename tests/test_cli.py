@@ -67,7 +67,6 @@ WRONG_OPTIONS = {  # by what the sentence must say
     "max_step=5": "did you mean 'max_steps'",
     "name=other": "option 'name'",
     "sequences=../x": "sequences is '../x', but must be a digest",
-    "sequences=own-0123456789ab": "sequences is set, but data is 'mnist'",
     "frame_shape=(1,2)": "frame_shape is set, but data is 'mnist'",
     "binary=True": "binary is set, but data is 'mnist'",
     "warm_start=../x": "warm_start is '../x', but must be a name and a digest",
@@ -319,7 +318,9 @@ def test_counts_of_the_bench_are_whole_numbers(words, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["bench", *words])
     assert stop.value.code == 2
-    assert f"argument {words[0]}: {words[1]!r} is not a whole number from 1 up" in capsys.readouterr().err
+    assert (
+        f"argument {words[0]}: {words[1]!r} is not a whole number from 1 to 1,000" in capsys.readouterr().err
+    )
 
 
 def test_paths_of_a_home_are_found_and_an_empty_one_is_refused(capsys, tmp_path, monkeypatch):

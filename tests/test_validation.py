@@ -1,11 +1,13 @@
 """Values that people try: each wrong one is answered by a sentence that names it and what is allowed."""
 
+from pathlib import Path
+
 import jaxtyping
 import pytest
 
 from tvae_core.config import Experiment
 from tvae_core.experiments import EXPERIMENTS, read_experiment
-from tvae_core.validation import parse_numbers, parse_setting
+from tvae_core.validation import one_line, parse_numbers, parse_setting
 
 FLOATS = [name for name, value in vars(EXPERIMENTS["nontvae_mnist"]).items() if type(value) is float]
 
@@ -48,6 +50,13 @@ def test_floats_are_finite(option, value):
 def test_a_wrong_value_is_named(text, words):
     with pytest.raises(ValueError, match=words):
         read_experiment(f"tvae_Lshort_mnist {text}", "smoke")
+
+
+def test_an_error_is_told_in_one_line_that_begins_with_the_file():
+    with pytest.raises(OSError) as missing:
+        Path("none/at\nall").read_text()
+    assert one_line(missing.value) == "none/at all: No such file or directory"
+    assert one_line(ValueError("x" * 300 + " is\n no name")) == "x" * 100 + "… is no name"
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/b", "a\\b", "", ".", "..", "a b", "a\n", "/tmp/x", "a:b"])

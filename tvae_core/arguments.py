@@ -15,7 +15,21 @@ from tvae_core.training.hardware import choose_device
 from tvae_core.training.registry import open_run
 from tvae_core.training.runs import Run, plan
 from tvae_core.training.share import FROM, SHARED, WORDS, add_options
-from tvae_core.validation import check_choice, parse_numbers, parse_setting
+from tvae_core.validation import (
+    check_choice,
+    check_place,
+    obstacle,
+    one_line,
+    parse_numbers,
+    parse_setting,
+)
+
+MOST = 1000  # measurements of bench, and models at once
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        super().error(one_line(ValueError(message)))
 
 
 def _seeds(text: str) -> list[int]:
@@ -26,8 +40,8 @@ def _seeds(text: str) -> list[int]:
 
 
 def _whole(text: str) -> int:
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    if not re.fullmatch(r"\s*\d{1,4}\s*", text) or not 1 <= int(text) <= MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {MOST:,}")
     return int(text)
 
 
@@ -40,7 +54,7 @@ def _path(text: str) -> Path:
 
 def build_parser(command: str = "") -> argparse.ArgumentParser:
     """Return the parser of a command, "" for training: the options that all share, then its own."""
-    parser = argparse.ArgumentParser(f"tvae {command}".strip(), description=_WORDS[command], epilog=_EPILOG)
+    parser = _Parser(f"tvae {command}".strip(), description=_WORDS[command], epilog=_EPILOG)
     add = parser.add_argument
     named = {"nargs": "?", "metavar": "NAME"} if command == "pack" else {}
     words = "the experiment, e.g. 'tvae_Lpartial_mnist' or '… n_off_diag=2'"
@@ -89,15 +103,23 @@ _EPILOG = "Other commands, each with --help: tvae bench, export, pack, evaluate,
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
     """Return the options; own sequences are stored, and become a name as read_experiment reads it.
 
-    Raises ValueError for sequences that cannot be used, OSError for files.
+    Raises ValueError for a device or a path that cannot be, and for sequences that cannot be used, OSError
+    for files.
     """
     options = parser.parse_args(arguments)
+    choose_device(options.device)
+    for option in ("data", "runs"):
+        if isinstance(folder := getattr(options, option), Path) and (place := obstacle(folder)):
+            raise ValueError(f"--{option} is {folder}, but {place} is not a folder")
+    for path in (getattr(options, option, None) for option in ("out", "json")):
+        if path is not None:
+            check_place(path)
     if options.sequences:
         if options.name not in (None, parser.get_default("name")):
             raise ValueError(f"--sequences goes without a name, but {options.name!r} is given too")
         closed = dict(map(parse_setting, options.set)).get("closed")
         folder = None if getattr(options, "show_config", False) else options.data
-        name = re.sub(r"\W+", "_", options.sequences.resolve().stem)
+        name = re.sub(r"\W+", "_", Path(os.path.abspath(options.sequences)).stem)[:99]
         options.name = write_experiment(own_experiment(options.sequences, name, "smoke", folder, closed))
     return options
 

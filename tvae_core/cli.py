@@ -23,7 +23,7 @@ from tvae_core.training.share import SHARED, about_run
 from tvae_core.training.summary import full_table, next_command, summary
 from tvae_core.training.trainer import fit, fit_seeds
 from tvae_core.training.warm_start import start_from
-from tvae_core.validation import check_choice, parse_numbers
+from tvae_core.validation import check_choice, one_line, parse_numbers
 
 
 def run_experiment(arguments: Sequence[str]) -> int:
@@ -145,10 +145,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return COMMANDS[check_choice(arguments[0], COMMANDS, "command")](arguments[1:])
         return run_experiment(arguments)
     except ValueError as error:
-        print(f"tvae: {error}", file=sys.stderr)
+        print(f"tvae: {one_line(error)}", file=sys.stderr)
         return 2
     except (OSError, DivergedError) as error:
-        print(f"tvae: {error}", file=sys.stderr)
+        print(f"tvae: {one_line(error)}", file=sys.stderr)
         return 1
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):

@@ -1,6 +1,7 @@
 """Where data, runs and figures live, and how a file is written whole or not at all."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -55,8 +56,11 @@ def file_name(label: str) -> str:
 def atomic(path: Path) -> Iterator[Path]:
     """Give the block another path to write to, beside `path`, and put the finished file in place after it.
 
-    The file is on the disk before it gets its name. A block that raises leaves `path` as it was.
+    The file is on the disk before it gets its name. A block that raises leaves `path` as it was. Raises
+    FileExistsError for a folder, and for a device, which a file would take the place of.
     """
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "what is there is no plain file, and is kept", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{os.getpid()}-{path.name}")  # keeps the suffix, from which writers choose
     try:

@@ -4,15 +4,25 @@ import ast
 import difflib
 import functools
 import math
+import os
 import re
 from collections.abc import Callable, Iterable
 from numbers import Integral, Real
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Union, get_args, get_origin, get_type_hints
 
 Check = Callable[[str, object], object]  # of an option's name and value; raises ValueError
 
 MOST_NUMBERS = 10_000  # that a list such as 0-99 may stand for
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says in one line: of a file's error the file first, and long words cut short."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        text = f"{error.filename}: {error.strerror}"
+    return re.sub(r"\S{200,}", lambda word: f"{word[0][:100]}…", " ".join(text.split()))
 
 
 def check_choice(value: str, allowed: Iterable[str], what: str) -> str:
@@ -56,6 +66,24 @@ def matching(pattern: str, words: str) -> Check:
             raise ValueError(f"{option} is {_shown(value)}, but must be {words}")
 
     return check
+
+
+def obstacle(folder: str | os.PathLike) -> str:
+    """Return what keeps a folder from being there or being made, since it is none itself; "" for nothing."""
+    place = os.path.abspath(folder)
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
+    return "" if os.path.isdir(place) else place
+
+
+def check_place(path: Path) -> None:
+    """Raise ValueError if no file can be put at a path; to be called before the work that makes the file."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give the name of a file in it")
+    if os.path.lexists(path) and not path.is_file():
+        raise ValueError(f"{path} is not a plain file, so it is not written over")
+    if place := obstacle(path.parent):
+        raise ValueError(f"{path} cannot be written, since {place} is not a folder")
 
 
 def check_number(
@@ -194,11 +222,11 @@ def parse_numbers(text: str, what: str, n: int | None = None) -> list[int]:
         written = re.fullmatch(r"\s*(\d{1,12})\s*(?:[-–]\s*(\d{1,12})\s*)?", part)
         first, last = (int(w) for w in (written[1], written[2] or written[1])) if written else (1, 0)
         if last < first:
-            raise ValueError(f"{what} {text!r} is not a list of whole numbers such as 0, 3-5")
+            raise ValueError(f"{what} {_shown(text)} is not a list of whole numbers such as 0, 3-5")
         if n is not None and last >= n:
-            raise ValueError(f"{what} {text!r} names {last}, but there are {n}, from 0 to {n - 1}")
+            raise ValueError(f"{what} {_shown(text)} names {last}, but there are {n}, from 0 to {n - 1}")
         if len(found) + last - first >= MOST_NUMBERS:
-            raise ValueError(f"{what} {text!r} names more than {MOST_NUMBERS:,}")
+            raise ValueError(f"{what} {_shown(text)} names more than {MOST_NUMBERS:,}")
         found |= dict.fromkeys(range(first, last + 1))
     return list(found)
 
@@ -213,7 +241,7 @@ def parse_setting(text: str) -> tuple[str, object]:
     """
     key, equals, written = text.partition("=")
     if not equals:
-        raise ValueError(f"--set {text!r} is not of the form key=value")
+        raise ValueError(f"--set {_shown(text)} is not of the form key=value")
     key, written = key.strip(), written.strip()
     try:
         return key, ast.literal_eval(written)

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from tvae_core.data.sequences import SPLITS
+from tvae_core.data.sequences import SPLITS, to_tensor
 from tvae_core.files import DATA, write_atomically
 from tvae_core.validation import check_choice
 
@@ -48,7 +47,7 @@ class Sequences:
     factors: Any = None
     names: Any = ()
     labels: Any = None
-    closed: bool = True
+    closed: Any = True  # kept as bool
     split: Any = None
 
     def __post_init__(self):
@@ -61,8 +60,11 @@ class Sequences:
             raise ValueError(
                 f"names are {names}, but there must be {factors.shape[2]} different ones without /"
             )
+        closed = np.asarray(self.closed)
+        if closed.size != 1 or closed.dtype.kind not in "biu":
+            raise ValueError(f"closed is {self.closed!r}, but must be True or False")
         labels = _whole(self.labels, "labels", (n,), np.zeros(n))
-        self._set(x=x, factors=factors, names=names, labels=labels, closed=bool(self.closed))
+        self._set(x=x, factors=factors, names=names, labels=labels, closed=bool(closed))
         self._set(split=self._splits())
 
     def _set(self, **values: object) -> None:
@@ -155,7 +157,7 @@ class Sequences:
 
 def _pixels(x: object) -> Tensor:
     """The pixels as uint8 or float32."""
-    x = torch.as_tensor(x if isinstance(x, Tensor) else np.ascontiguousarray(x)).detach().cpu().contiguous()
+    x = to_tensor("x", x).contiguous()
     shape, must = tuple(x.shape), "but must be (N, S, channels, height, width)"
     if x.ndim != 5:
         grey = "; grey frames need an axis for their one channel: x[:, :, None]" * (x.ndim == 4)
@@ -194,12 +196,6 @@ def _whole(values: object, what: str, shape: tuple[int | None, ...], default: np
     return torch.from_numpy(np.ascontiguousarray(array.astype(np.int64)))
 
 
-def of_arrays(arrays: Mapping[str, Any]) -> Sequences:
-    """Return the sequences of arrays, as they stand in an .npz file."""
-    end = {"closed": bool(arrays["closed"])} if "closed" in arrays else {}
-    return Sequences(**{**arrays, **end})
-
-
 def stored_at(key: str, folder: Path = DATA) -> Path:
     """Return the file of the sequences with this key."""
     return folder / "sequences" / f"{key}.npz"
@@ -220,7 +216,7 @@ def load(key: str, folder: Path = DATA) -> Sequences:
 def _load(path: Path, stamp: tuple[int, int]) -> Sequences:
     try:
         with np.load(path, allow_pickle=False) as file:
-            found = of_arrays({key: file[key] for key in KEYS})
+            found = Sequences(**{key: file[key] for key in KEYS})
     except Exception as error:  # zip, header and numbers fail with errors of many types
         raise OSError(f"{path} is damaged ({error})") from error
     if found.key != path.stem:

@@ -8,7 +8,7 @@ from zipfile import BadZipFile
 import numpy as np
 from PIL import Image, ImageSequence
 
-from tvae_core.data.own import KEYS, Sequences, of_arrays
+from tvae_core.data.own import KEYS, Sequences
 from tvae_core.data.sequences import SPLITS
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif")
@@ -61,10 +61,10 @@ def _read_path(path: Path, closed: bool | None) -> Sequences:
         file = np.load(path, allow_pickle=False)
         arrays = {"x": file} if isinstance(file, np.ndarray) else {key: file[key] for key in file.files}
     except (ValueError, OSError, EOFError, BadZipFile) as error:
-        raise OSError(f"{path} cannot be read as {path.suffix}: {error}") from error
+        raise OSError(f"{path} is not a sound {path.suffix} file of plain arrays of numbers") from error
     if "x" not in arrays or not set(arrays) <= set(KEYS):
         raise ValueError(f"{path} holds {_some(arrays)}; it must hold x, and may hold {', '.join(KEYS[1:])}")
-    return of_arrays(arrays | end)
+    return Sequences(**arrays | end)
 
 
 def _some(names: object) -> str:

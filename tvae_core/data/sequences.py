@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -25,6 +26,16 @@ class Batch(NamedTuple):
     factors: Int[Tensor, "B S F"]
     varied: Int[Tensor, " B"]
     labels: Int[Tensor, " B"]
+
+
+def to_tensor(name: str, values: object) -> Tensor:
+    """Return numbers as a tensor on the CPU. Raises ValueError, naming their type, for anything else."""
+    try:
+        numbers = values if isinstance(values, Tensor) else np.ascontiguousarray(values)
+        return torch.as_tensor(numbers).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = getattr(values, "dtype", type(values).__name__)
+        raise ValueError(f"{name} is of type {kind}, but must hold numbers") from error
 
 
 def held_out_frames(frames: int) -> int:

@@ -28,7 +28,7 @@ from tvae_core.explorer.scene import (
 from tvae_core.figures.traversals import start_of
 from tvae_core.files import write_atomically
 from tvae_core.training.runs import Run
-from tvae_core.validation import check_choice
+from tvae_core.validation import check_choice, check_place
 
 DELAY = 80  # milliseconds for each step of an animation
 MOST_SEQUENCES = 50  # in one file
@@ -143,12 +143,8 @@ def _video(animation: Animation, suffix: str) -> bytes:
 
 
 def check_output(path: Path) -> str:
-    """Return the suffix of a file to be written. Raises ValueError for another suffix, and for a folder."""
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; give the name of a file in it, such as {path / 'roll.html'}")
-    for folder in path.parents:
-        if folder.exists() and not folder.is_dir():
-            raise ValueError(f"{path} cannot be written, since {folder} is not a folder")
+    """Return the suffix of a file to be written. Raises ValueError for another one, and as check_place."""
+    check_place(path)
     return check_choice(path.suffix.lower(), FORMATS, "suffix")
 
 

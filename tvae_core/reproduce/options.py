@@ -1,11 +1,13 @@
 """The options of run_all.sh, read without any package: a wrong one is refused before anything is set up."""
 
 import argparse
+import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tvae_core.validation import check_choice, parse_setting
+from tvae_core.validation import check_choice, obstacle, one_line, parse_setting
 
 SCALES = ("smoke", "quick", "long", "paper")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -29,9 +31,9 @@ def build_request_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _whole(text: str, what: str, least: int) -> int:
-    if not text.strip().isdecimal() or int(text) < least:
-        raise ValueError(f"{what} {text!r} is not a whole number from {least} up")
+def _whole(text: str, what: str, least: int, most: int) -> int:
+    if not re.fullmatch(r"\s*\d{1,12}\s*", text) or not least <= int(text) <= most:
+        raise ValueError(f"{what} {text!r} is not a whole number from {least} to {most:,}")
     return int(text)
 
 
@@ -39,7 +41,7 @@ def _profile(executor: str) -> Path:
     """The folder of a Snakemake profile: one of notebooks/profiles by its name, or the user's own."""
     own = sorted(path.parent.name for path in PROFILES.glob("*/config.yaml"))
     folder = PROFILES / executor if executor in own else Path(executor).expanduser().absolute()
-    if not (folder / "config.yaml").is_file():
+    if not os.path.isfile(folder / "config.yaml"):  # False for a name that is too long
         raise ValueError(
             f"executor {executor!r} is not {' or '.join(own)}, nor a folder with a Snakemake profile"
         )
@@ -59,9 +61,14 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     if asked.scale is not None:
         check_choice(asked.scale, SCALES, "scale")
     check_choice(asked.device, DEVICES, "device")
+    for option in ("only", "data", "executor"):
+        if getattr(asked, option) == "":  # as an unset variable of a shell leaves it
+            raise ValueError(f"--{option} is given without a value")
+    if asked.data and (place := obstacle(Path(asked.data).expanduser())):
+        raise ValueError(f"--data is {asked.data}, but {place} is not a folder")
     asked.settings = dict(map(parse_setting, asked.set))
-    asked.jobs = None if asked.jobs is None else _whole(asked.jobs, "--jobs", 1)
-    seeds = [] if asked.seeds is None else [_whole(s, "seed", 0) for s in asked.seeds.split(",")]
+    asked.jobs = None if asked.jobs is None else _whole(asked.jobs, "--jobs", 1, 10_000)
+    seeds = [] if asked.seeds is None else [_whole(s, "seed", 0, 2**32 - 1) for s in asked.seeds.split(",")]
     asked.seeds = list(dict.fromkeys(seeds))
     asked.data = asked.data and str(Path(asked.data).expanduser().absolute())
     asked.executor = asked.executor and str(_profile(asked.executor))
@@ -75,7 +82,7 @@ def main(arguments: Sequence[str], folder: Path = Path(__file__).parents[2] / "n
         for name in read_options(arguments).only or []:
             check_choice(name, sorted(path.stem for path in folder.glob("*.ipynb")), "notebook")
     except ValueError as error:
-        print(f"run_all.sh: {error}", file=sys.stderr)
+        print(f"run_all.sh: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
 

@@ -16,7 +16,7 @@ from tvae_core.scales import default_scale
 from tvae_core.training.hardware import choose_device
 from tvae_core.training.registry import is_source, open_run
 from tvae_core.training.runs import Run
-from tvae_core.validation import check_choice
+from tvae_core.validation import MOST_NUMBERS, check_choice, check_number
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def read_request(
             raise ValueError(reasons[name])
     chosen = [available[check_choice(name, available, "notebook")] for name in asked.only or available]
     failing = {} if asked.only else dict(broken)
-    _check_settings(asked.settings, chosen)
+    _check_settings(asked.settings, chosen, scale)
     if "experiments" in asked.settings:
         asked.settings["experiments"] = _with_paths(asked.settings["experiments"])
     for notebook in list(chosen):
@@ -85,7 +85,7 @@ def read_request(
     )
 
 
-def _check_settings(settings: Mapping[str, object], chosen: Sequence[Notebook]) -> None:
+def _check_settings(settings: Mapping[str, object], chosen: Sequence[Notebook], scale: str) -> None:
     for key, value in settings.items():
         if key in GIVEN:
             raise ValueError(f"--set {key!r} is refused: an option or TVAE_HOME sets it, see --help")
@@ -93,9 +93,23 @@ def _check_settings(settings: Mapping[str, object], chosen: Sequence[Notebook]) 
             check_choice(
                 key, [p for p in notebook.parameters if p not in GIVEN], f"{notebook.name}: parameter"
             )
-            kind = type(notebook.parameters[key])
-            if not isinstance(value, (int, float) if kind is float else kind):
-                raise ValueError(f"{notebook.name}: parameter {key!r} must be {kind.__name__}, not {value!r}")
+            _check_value(f"{notebook.name}: parameter {key!r}", value, notebook.parameters[key], scale)
+
+
+def _check_value(what: str, value: object, usual: object, scale: str) -> None:
+    """Refuse a value that is not of the kind of the usual one; texts in a list are experiments or packs."""
+    kind = type(usual)
+    if type(value) is not kind and not (kind is float and type(value) is int):
+        raise ValueError(f"{what} must be {kind.__name__}, not {value!r}")
+    if kind is int:
+        check_number(what, value, 0, MOST_NUMBERS)
+    if kind is list and usual:
+        if not value:
+            raise ValueError(f"{what} is empty")
+        for item in value:
+            _check_value(what, item, usual[0], scale)
+            if isinstance(item, str) and not is_source(item):
+                read_experiment(item, scale)
 
 
 def open_pack(text: object, folder: Path) -> Run | None:

@@ -33,6 +33,7 @@ from tvae_core.reproduce.request import Request, error_in_experiments, read_requ
 from tvae_core.reproduce.tasks import Task, find_sources, tasks, trainings
 from tvae_core.training.hardware import choose_device
 from tvae_core.training.progress import PROGRESS_VARIABLE
+from tvae_core.validation import one_line
 
 GRACE = 15  # seconds that jobs get to end by themselves
 # Ends a group of processes when its standard input closes, as it also does when the writer is killed.
@@ -237,12 +238,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return answer(sys.argv[1:] if arguments is None else arguments)
     except ValueError as error:
-        print(f"run_all.sh: {error}", file=sys.stderr)
+        print(f"run_all.sh: {one_line(error)}", file=sys.stderr)
     except BrokenPipeError:  # whoever read the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        print(f"run_all.sh: {error}", file=sys.stderr)
+        print(f"run_all.sh: {one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("run_all.sh: interrupted; call again to go on", file=sys.stderr)

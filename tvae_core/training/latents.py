@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tvae_core.data.sequences import SPLITS
+from tvae_core.data.sequences import SPLITS, to_tensor
 from tvae_core.files import write_atomically
 from tvae_core.measures.evaluation import BATCH, test_batches
 from tvae_core.store import DamagedFile
@@ -45,7 +45,7 @@ def encode(
     ((4, 18, 2, 18), (4, 18, 3), (4, 18, 3, 28, 28))
     """
     parts: dict[str, list[Tensor]] = {}
-    for batch in _split(run, split, n) if x is None else _own(run, x[:n]):
+    for batch in _split(run, split, n) if x is None else _own(run, x, n):
         q_z, q_u = run.model.encode(batch["x"])
         found = {"t": run.model.latents_of(q_z, q_u), "z_mean": q_z.mean, "z_logvar": q_z.logvar}
         found |= {"u_mean": q_u.mean, "u_logvar": q_u.logvar} if q_u else {}
@@ -63,7 +63,7 @@ def decode(run: Run, t: np.ndarray | Tensor) -> np.ndarray:
     S is any number of frames, since each is decoded by itself. Raises ValueError for another shape of t, and
     for values that are not finite.
     """
-    t, model = torch.as_tensor(t), run.model
+    t, model = to_tensor("t", t), run.model
     if t.ndim != 4 or t.shape[2:] != (model.capsules, model.units):
         raise ValueError(f"t is {tuple(t.shape)}, but must be (N, S, {model.capsules}, {model.units})")
     if not t.isfinite().all():
@@ -77,11 +77,11 @@ def _split(run: Run, split: str, n: int | None) -> Iterator[dict[str, Tensor]]:
         yield batch._asdict()
 
 
-def _own(run: Run, x: np.ndarray | Tensor) -> Iterator[dict[str, Tensor]]:
-    x, wanted = torch.as_tensor(x), (run.exp.n_transforms, *run.model.image_shape)
+def _own(run: Run, x: np.ndarray | Tensor, n: int | None) -> Iterator[dict[str, Tensor]]:
+    x, wanted = to_tensor("x", x), (run.exp.n_transforms, *run.model.image_shape)
     if x.ndim != 5 or tuple(x.shape[1:]) != wanted:
         raise ValueError(f"x is {tuple(x.shape)}, but must be (N, {', '.join(map(str, wanted))})")
-    for part in x.split(BATCH):
+    for part in x[:n].split(BATCH):
         part = part.float() / 255 if x.dtype == torch.uint8 else part.float()
         if not ((part >= 0) & (part <= 1)).all():
             raise ValueError("x has values outside [0, 1]; give uint8, or a float in [0, 1]")

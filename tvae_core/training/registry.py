@@ -18,7 +18,7 @@ from tvae_core.measures.catalog import DRAWS
 from tvae_core.store import DamagedFile, read_about, read_json
 from tvae_core.training.pack import SUFFIX, read_pack
 from tvae_core.training.runs import Run, load_run
-from tvae_core.validation import check_choice
+from tvae_core.validation import check_choice, check_place
 
 REGISTRY = "registry.json"
 MOST_BYTES = 200_000_000  # of a download
@@ -181,12 +181,24 @@ def _get(url: str, most: int) -> bytes:
     return content
 
 
+def registry_beside(pack: Path) -> Path:
+    """Return the registry in which `register` enters a pack.
+
+    Raises DamagedFile if another file is there, ValueError for what is no file.
+    """
+    registry = pack.parent / REGISTRY
+    check_place(registry)
+    read_registry(registry)
+    return registry
+
+
 def register(path: Path) -> Entry:
     """Enter a pack in the registry beside it, under its file's name without suffix, and return its entry.
 
     Digest, size, commit and measures are read off the pack; an entry of the same name is replaced.
     """
-    run, content, registry = read_pack(path), path.read_bytes(), path.parent / REGISTRY
+    registry = registry_beside(path)
+    run, content = read_pack(path), path.read_bytes()
     trained = run.results["trained"]
     measures = {key: trained[key] for key in _MEASURES if trained.get(key) is not None}
     entry = {

@@ -225,6 +225,8 @@ def load_run(folder: Path) -> Run:
     Raises OSError for a run that is not complete or is damaged, ValueError for one that this version cannot
     describe.
     """
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{folder} is not the folder of a run: it holds no config.json")
     exp = experiment_of(read_json(folder / "config.json"))
     run = Run(exp, folder, data_key=read_about(folder / CHECKPOINT).get("data_key", ""))
     run.check()

@@ -13,7 +13,7 @@ from tvae_core.measures.evaluation import evaluate
 from tvae_core.training.hardware import choose_device
 from tvae_core.training.latents import decode, encode, read_array, write_arrays
 from tvae_core.training.pack import SUFFIX, PackedRun, cost_lines, pack
-from tvae_core.training.registry import register
+from tvae_core.training.registry import register, registry_beside
 from tvae_core.training.runs import Run
 from tvae_core.training.summary import full_table, summary
 
@@ -53,6 +53,8 @@ def about_run(run: Run, everything: bool = False) -> Lines:
 
 def run_pack(run: Run, options: argparse.Namespace) -> Lines:
     """Write the run as one file; say what its bits cost, and its digest if it is registered."""
+    if options.register:
+        registry_beside(options.out)  # refused before the run is measured
     lines = [*cost_lines(pack(run, options.out, options.precision)), _written(options.out)]
     return lines + ([f"{options.out.stem}: {register(options.out).sha256}"] if options.register else [])
 
