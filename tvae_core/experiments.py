@@ -174,7 +174,7 @@ def write_experiment(exp: Experiment) -> str:
 
 def follows_paper(exp: Experiment) -> bool:
     """Return whether an experiment is trained as in the paper: optimizer, start, batch and precision."""
-    row = row_of(exp).at_scale("paper")
+    row = row_of(exp)  # at scale paper
     return all(getattr(exp, option) == getattr(row, option) for option in RECIPE)
 
 
