@@ -69,7 +69,9 @@ def test_all_doors_lead_to_the_same_sequences(tmp_path):
 
 def test_a_dataset_brings_factors_and_labels_and_a_folder_its_splits(tmp_path):
     items = list(zip(X, turned(), range(N), strict=True))
+    mappings = [{"labels": label, "factors": factors, "x": x} for x, factors, label in items]
     assert read_sequences(items).key == Sequences(X, turned(), labels=range(N)).key
+    assert read_sequences(mappings).key == read_sequences(items).key
     for split, n in {"train": 3, "test": 2}.items():
         for i in range(n):
             (folder := tmp_path / split / f"s{i}").mkdir(parents=True)
@@ -95,6 +97,9 @@ REFUSED = {  # by what the sentence must say
     "split has 3": lambda: Sequences(X, split=["train"] * 3),
     "did you mean 'train'": lambda: Sequences(X, split=["trian"] * N),
     "all must be alike": lambda: read_sequences([X[0], X[1, :5]]),
+    "have keys x, x and labels": lambda: read_sequences([{"x": X[0]}, {"x": X[1], "labels": 1}]),
+    "an item holds frames; it must hold x": lambda: read_sequences([{"frames": X[0]}]),
+    "the list is empty": lambda: read_sequences([]),
     "n_transforms is 12, but .* 9": lambda: own_experiment(X, folder=None, n_transforms=12),
     "boundary is 'circular'": lambda: own_experiment(X, folder=None, closed=False, boundary="circular"),
     "did you mean 'likelihood'": lambda: own_experiment(X, folder=None, likelihod="gaussian"),

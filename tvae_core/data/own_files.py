@@ -1,7 +1,7 @@
 """Read your own sequences from a file, from a folder of pictures, or from a Dataset of torch."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -13,6 +13,7 @@ from tvae_core.data.sequences import SPLITS
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 ANIMATIONS = (".gif", ".tif", ".tiff")  # files that hold all frames of a sequence
+_ITEM = ("x", "factors", "labels")  # of a Dataset
 
 
 def read_sequences(source: object, closed: bool | None = None) -> Sequences:
@@ -20,7 +21,8 @@ def read_sequences(source: object, closed: bool | None = None) -> Sequences:
 
     source: `Sequences`; an `.npz` file with the keys of `Sequences`, of which only `x` is needed, or an
     `.npy` file of x; a folder (read_folder); a Dataset of torch, or any list, of sequences x (S, channels,
-    height, width) or of tuples (x, factors (S, F), label), which are stacked once; or an array x.
+    height, width), of tuples (x, factors (S, F), label) or of mappings with the keys x, factors and labels,
+    which are stacked once; or an array x.
     closed: whether the first frame follows on the last one, if the source does not say it.
     Raises ValueError for anything else, OSError for a file that cannot be read.
     """
@@ -32,12 +34,15 @@ def read_sequences(source: object, closed: bool | None = None) -> Sequences:
     if hasattr(source, "shape"):
         return Sequences(source, **end)
     items = [_item(source[i]) for i in range(len(source))]
-    if len({np.shape(x) for x, *_ in items}) > 1:
-        raise ValueError(
-            f"sequences have shapes {_some({np.shape(x) for x, *_ in items})}, but all must be alike"
-        )
-    parts = [np.stack([np.asarray(value) for value in part]) for part in zip(*items, strict=True)]
-    return Sequences(**dict(zip(("x", "factors", "labels"), parts, strict=False)), **end)
+    if not items:
+        raise ValueError("there are no sequences: the list is empty")
+    for what, values in {
+        "keys": {" and ".join(item) for item in items},
+        "shapes": {np.shape(item["x"]) for item in items},
+    }.items():
+        if len(values) > 1:
+            raise ValueError(f"sequences have {what} {_some(values)}, but all must be alike")
+    return Sequences(**{key: np.stack([np.asarray(item[key]) for item in items]) for key in items[0]}, **end)
 
 
 def check_sequences(source: object, closed: bool | None = None) -> dict[str, object]:
@@ -45,8 +50,15 @@ def check_sequences(source: object, closed: bool | None = None) -> dict[str, obj
     return read_sequences(source, closed).describe()
 
 
-def _item(item: object) -> tuple[object, ...]:
-    return tuple(item) if isinstance(item, tuple | list) else (item,)
+def _item(item: object) -> dict[str, object]:
+    """An item of a Dataset by the keys of `Sequences`."""
+    if not isinstance(item, Mapping):
+        return dict(zip(_ITEM, item if isinstance(item, tuple | list) else (item,), strict=False))
+    if "x" not in item or not set(item) <= set(_ITEM):
+        raise ValueError(
+            f"an item holds {_some(item)}; it must hold x, and may hold {' and '.join(_ITEM[1:])}"
+        )
+    return dict(item)
 
 
 def _read_path(path: Path, closed: bool | None) -> Sequences:
