@@ -384,7 +384,7 @@ def test_the_best_run_is_opened_and_its_numbers_are_printed(runs, capsys):
     assert run.folder == rank_runs(stored_runs(folder))[0].folder
     said = capsys.readouterr().out
     assert f"Opened {describe_run(run)}, the best of 3 runs\nnats/frame: reconstruction " in said
-    assert "A smoke run shows noise" in said
+    assert "A smoke run shows noise" in said and f"tvae --name '{run.label}' --scale" in said
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Which run the explorer opens: the best of one data set; and what it is called."""
 
 import math
+import shlex
 from collections.abc import Sequence
 
 from tvae_core.config import DATA_KINDS
@@ -74,6 +75,7 @@ def numbers_of(run: Run) -> str:
     """Return what a run's reconstructions cost, and its controls; of a smoke run also that it shows noise."""
     found = {"reconstruction": run.results["trained"]["reconstruction"]}
     found |= {"held-out roll": held_out_nats(run), "mean frame": held_out_nats(run, "chance")}
-    noise = ". A smoke run shows noise. Train a better one: tvae --name tvae_Lpartial_mnist --scale quick"
+    better = f"tvae --name {shlex.quote(run.label)} --scale quick"
+    noise = f". A smoke run shows noise. Train a better one: {better}"
     words = ", ".join(f"{name} {nats:.0f}" for name, nats in found.items() if math.isfinite(nats))
     return f"nats/frame: {words}{noise * (run.exp.scale == 'smoke')}"
