@@ -181,7 +181,7 @@ def test_the_explorer_in_jupyterlab(browser, lab, run):
 
     open_tab(page, "One capsule")
     grid = picture(page, ".tvae-capsules img")
-    page.get_by_role("button", name="3", exact=True).press("Space")
+    page.get_by_role("button", name="Capsule 3").press("Space")
     expect(page.get_by_text("The other tabs roll capsule 3 alone;")).to_be_visible()
     page.get_by_role("button", name="Show what changes").click()
     wait_until(page, lambda: not same(grid, picture(page, ".tvae-capsules img")), "the capsules stay")
@@ -231,8 +231,55 @@ def test_the_explorer_in_jupyterlab(browser, lab, run):
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_role("button", name="Replace it")).to_be_visible()
     shoot(page, "save")
+    walk_by_keys(page)
     assert said == []
     page.close()
+
+
+FOCUSED = """() => {
+  const at = document.activeElement, style = getComputedStyle(at);
+  return [at.closest(".tvae") !== null, `${style.outlineStyle} ${style.outlineWidth}`];
+}"""
+
+
+def walk_by_keys(page: Page) -> None:
+    """Go by Tab from the run to the tabs Save and Roll: all controls have names, show focus, and let go."""
+    tools = page.context.new_cdp_session(page)
+    tools.send("Accessibility.enable")
+
+    def tab(times: int = 40) -> list[str]:
+        names = []
+        for _ in range(times):
+            page.keyboard.press("Tab")
+            inside, outline = page.evaluate(FOCUSED)
+            if not inside:
+                break
+            found = tools.send("Runtime.evaluate", {"expression": "document.activeElement"})["result"]
+            asked = {"objectId": found["objectId"], "fetchRelatives": False}
+            names.append(tools.send("Accessibility.getPartialAXTree", asked)["nodes"][0]["name"]["value"])
+            assert outline == "solid 3px", names
+        assert all(re.search("[A-Za-z‹›]", name) for name in names), names
+        assert len(names) < times, f"Tab does not leave: {names[-3:]}"
+        return names
+
+    page.get_by_label("Run", exact=True).focus()
+    names = tab()
+    for name in ("Transformation", "Example 3", "Roll δ", "Play or pause", "Stop", "Replace it"):
+        assert name in names, names
+    current = page.get_by_role("tab", name="Save", exact=True)
+    current.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("tab", name="Roll", exact=True)).to_have_class(re.compile("lm-mod-current"))
+    ring, rows = tab(3)[:2]
+    assert "drag the ring" in ring and "rolled" in rows
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Shift+Tab")
+    shown = page.locator(".widget-slider", has_text="Roll δ").locator(".widget-readout")
+    before = shown.inner_text()
+    page.keyboard.press("ArrowRight")
+    expect(shown).not_to_have_text(before)
 
 
 def open_tab(page: Page, name: str) -> None:

@@ -79,6 +79,33 @@ def test_the_ring_rolls_as_far_as_it_is_dragged(explorer):
     assert explorer.roll.shift == -4.5
 
 
+def test_the_ring_goes_by_the_arrow_keys_and_by_touch(explorer):
+    panel, middle, start = RollPanel(explorer), RING_SIDE / 2, explorer.capsule
+
+    def press(pointer, key):
+        pressed = {"event": "key_down", "key": key, "shift_key": False, "ctrl_key": False, "meta_key": False}
+        pointer._handle_frontend_event(pointer, pressed, [])
+
+    def touch(name, *fingers):
+        touches = [{"x": x, "y": y} for x, y in fingers]
+        panel.ring_pointer._handle_frontend_event(panel.ring_pointer, {"event": name, "touches": touches}, [])
+
+    for key, shift in (("ArrowRight", 0.25), ("ArrowUp", 0.5), ("ArrowLeft", 0.25), ("a", 0.25)):
+        press(panel.ring_pointer, key)
+        assert explorer.roll.shift == shift
+    explorer.roll = explorer.roll.at(explorer.roll.sequence.shifts[0])
+    press(panel.ring_pointer, "ArrowLeft")
+    assert explorer.roll.shift == 11.75  # before the first roll comes the last
+    explorer.roll = explorer.roll.at(0.0)
+    touch("touch_start", (middle, middle - 50))
+    touch("touch_move", (middle + 50, middle), (0.0, 0.0))
+    touch("touch_end")
+    touch("touch_move", (middle, middle - 50))
+    assert explorer.roll.shift == 4.5
+    press(panel.map_pointer, "ArrowDown")
+    assert explorer.capsule == (start + 1) % len(explorer.roll.t)
+
+
 def test_the_truth_of_held_out_frames_is_hidden_until_it_is_revealed(explorer):
     controls, panel = ControlsPanel(explorer), RollPanel(explorer)
     explorer.roll = explorer.roll.at(9.0)

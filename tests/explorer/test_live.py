@@ -144,6 +144,41 @@ def test_a_ring_turns_one_capsule_and_a_unit_can_be_changed(page, run):
 
 
 @pytest.mark.browser
+def test_the_ring_is_dragged_by_touch_and_every_control_is_reached_by_tab(page):
+    moved(page, 0)
+    page.get_by_label("Ring of the units").scroll_into_view_if_needed()
+    box = page.get_by_label("Ring of the units").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    tools = page.context.new_cdp_session(page)
+
+    def touch(kind, *points):
+        given = {"type": kind, "touchPoints": [{"x": x + right, "y": y + down} for right, down in points]}
+        tools.send("Input.dispatchTouchEvent", given)
+
+    before = page.evaluate("scrollY")
+    touch("touchStart", (0, -40))
+    for step in range(1, 10):
+        touch("touchMove", (40 * step / 9, -40 + 40 * step / 9))
+    touch("touchEnd")
+    wait(page, "state.shift >= 4.25")  # a quarter of the ring: 4.5 units
+    assert page.evaluate("state.shift") <= 4.5 and page.evaluate("scrollY") == before
+
+    page.get_by_label("Transformation").focus()
+    names = []
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        found = tools.send("Runtime.evaluate", {"expression": "document.activeElement"})["result"]
+        if page.evaluate("document.activeElement === document.body"):
+            break
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid", names
+        asked = {"objectId": found["objectId"], "fetchRelatives": False}
+        names.append(tools.send("Accessibility.getPartialAXTree", asked)["nodes"][0]["name"]["value"])
+    controls = "Digit 1 of the test split", "Clear", "Play", "Roll δ", "Ring of the units of one capsule"
+    controls += "Capsule", "unit", "Reset", "turn it alone", "hide true frames that t never saw: guess first"
+    assert set(controls) < set(names) and all(names) and len(names) < 30, names
+
+
+@pytest.mark.browser
 def test_a_drawn_digit_is_encoded(page, run):
     pad = page.get_by_label("Pad: draw a digit")
     pad.scroll_into_view_if_needed()

@@ -1,5 +1,6 @@
 """The explorer: its controls on top, its panels as tabs below; and the command that opens it as an app."""
 
+import html
 import os
 import sys
 from pathlib import Path
@@ -33,11 +34,11 @@ class Explorer(widgets.VBox):
     def __init__(self, explorer: ExplorerState):
         self.explorer, self.problem = explorer, widgets.HTML()
         self.panels: dict[int, widgets.VBox] = {}
-        css = Path(__file__).with_name("explorer.css").read_text(encoding="utf-8")
-        self.tabs = widgets.Tab([widgets.VBox() for _ in TABS], titles=tuple(TABS), selected_index=0)
-        super().__init__(
-            [widgets.HTML(f"<style>{css}</style>"), ControlsPanel(explorer), self.problem, self.tabs]
-        )
+        css, js = (Path(__file__).with_name(f"explorer.{kind}").read_text("utf-8") for kind in ("css", "js"))
+        look = widgets.HTML(f'<style onload="{html.escape(js)}">{css}</style>')
+        waiting = [widgets.VBox([widgets.HTML("One moment …")]) for _ in TABS]
+        self.tabs = widgets.Tab(waiting, titles=tuple(TABS), selected_index=0)
+        super().__init__([look, ControlsPanel(explorer), self.problem, self.tabs])
         self.add_class("tvae")
         self.show_tab()
         widgets.link((explorer, "tab"), (self.tabs, "selected_index"))

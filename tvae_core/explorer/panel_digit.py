@@ -6,11 +6,11 @@ import warnings
 import ipywidgets as widgets
 import numpy as np
 import torch
-from ipycanvas import Canvas
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
+from tvae_core.explorer.parts import Pointer
 from tvae_core.explorer.state import ExplorerPanel, ExplorerState
 
 SIDE, PEN = 224, 18  # pixels: side of the drawing, width of its line
@@ -97,27 +97,24 @@ def as_digit(picture: Image.Image, name: str = "the picture") -> UInt8[Tensor, "
 
 
 class DigitPanel(ExplorerPanel):
-    """Draw a digit with the mouse or upload an image; all tabs then show its sequence, Roll first."""
+    """Draw a digit or upload an image; all tabs then show its sequence, Roll first."""
 
     def __init__(self, explorer: ExplorerState):
         super().__init__(explorer)
         self.strokes: list[Stroke] = []
         self.down = False  # the button of the mouse
-        self.canvas = Canvas(width=SIDE, height=SIDE)
+        start, move, stop = map(self.guard, (self.start, self.move, self.stop))
+        self.canvas = Pointer((SIDE, SIDE), start, move, stop, stop)
         self.canvas.add_class("tvae-drawing")
         self.roll_it = widgets.Button(description="Roll it", button_style="primary")
         self.clear = widgets.Button(description="Clear")
         self.upload = widgets.FileUpload(accept="image/*", description="Upload image")
         buttons = widgets.HBox([self.roll_it, self.clear])
-        about = widgets.HTML("Draw a digit with the mouse, or upload a picture of one.")
+        about = widgets.HTML("Draw a digit with mouse or finger, or upload a picture of one.")
         rows = [about, buttons, self.upload, self.problem, self.words]
         self.arrange([self.canvas, widgets.VBox(rows)])
         self.begin()
         self.canvas.on_client_ready(self.guard(self.wipe))  # a front end that comes late shows no drawing
-        self.canvas.on_mouse_down(self.guard(self.start))
-        self.canvas.on_mouse_move(self.guard(self.move))
-        self.canvas.on_mouse_up(self.guard(self.stop))
-        self.canvas.on_mouse_out(self.guard(self.stop))
         self.clear.on_click(self.guard(self.wipe))
         self.roll_it.on_click(self.guard(self.take_drawing))
         self.upload.observe(self.guard(self.take_upload), "value")

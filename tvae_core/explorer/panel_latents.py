@@ -2,10 +2,9 @@
 
 import ipywidgets as widgets
 import torch
-from ipycanvas import Canvas
 from torch import Tensor
 
-from tvae_core.explorer.parts import FrameImage, Tiles, overlay
+from tvae_core.explorer.parts import FrameImage, Pointer, Tiles, ignore, overlay
 from tvae_core.explorer.pixels import png, sheet
 from tvae_core.explorer.state import WORDS, ExplorerPanel, ExplorerState, Throttle
 from tvae_core.explorer.svg import MAP_HEIGHT, MAP_WIDTH, Curve, chart, heat_map, unit_at
@@ -45,7 +44,9 @@ class LatentsPanel(ExplorerPanel):
         self.reset = widgets.Button(description="Reset", layout={"width": "80px"})
         self.maps, self.frames = [widgets.HTML() for _ in range(4)], [FrameImage() for _ in range(3)]
         self.frames[1].add_class("tvae-latents")
-        self.pointer = Canvas(width=MAP_WIDTH, height=MAP_HEIGHT)
+        handlers = self.click, self.point, self.leave, self.step_unit
+        click, point, leave, step = map(self.guard, handlers)
+        self.pointer = Pointer((MAP_WIDTH, MAP_HEIGHT), click, point, ignore, leave, arrow=step)
         self.pointer.add_class("tvae-units")
         tiles = self.tiles = Tiles(overlay(self.maps[0], self.pointer), *self.maps[1:], *self.frames)
         self.curve, self.driving, self.about = widgets.HTML(), widgets.Image(), widgets.HTML()
@@ -59,9 +60,6 @@ class LatentsPanel(ExplorerPanel):
         for control in (self.value, self.scope):
             control.observe(self.guard(self.change), "value")
         self.reset.on_click(self.guard(self.refresh))
-        self.pointer.on_mouse_down(self.guard(self.click))
-        self.pointer.on_mouse_move(self.guard(self.point))
-        self.pointer.on_mouse_out(self.guard(lambda *_: self.point(-1.0, -1.0)))
 
     def draw(self) -> None:
         """Set the controls to the roll and the picked unit, and draw."""
@@ -165,3 +163,10 @@ class LatentsPanel(ExplorerPanel):
         before, self.pointed = self.pointed, unit_at(x, y, *self.explorer.roll.t.shape)
         if self.pointed != before:
             self.throttle.call(self.guard(self.draw_maps))
+
+    def leave(self, x: float, y: float) -> None:
+        self.point(-1.0, -1.0)
+
+    def step_unit(self, right: float, down: float) -> None:
+        c, d = self.explorer.roll.t.shape
+        self.c.value, self.d.value = int(self.c.value + down) % c, int(self.d.value + right) % d

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 
 import ipywidgets as widgets
 import torch
-from ipycanvas import Canvas
 from torch import Tensor
 
 from tvae_core.explorer.curves import costs, differences
-from tvae_core.explorer.parts import Film, FrameImage, Tiles, overlay
+from tvae_core.explorer.parts import Film, FrameImage, Pointer, Tiles, ignore, overlay
 from tvae_core.explorer.pictures import strip_of
 from tvae_core.explorer.pixels import signed
 from tvae_core.explorer.scene import STEPS, RollState
@@ -37,8 +36,10 @@ class RollPanel(ExplorerPanel):
         self.throttle, self.grip = Throttle(0.03), None  # the angle at which the ring is held
         self.input, self.decoded, self.truth = (FrameImage(name) for name in ("input", "roll", "truth"))
         self.ring, self.rolled, self.true, self.difference = (widgets.HTML() for _ in range(4))
-        self.ring_pointer = Canvas(width=RING_SIDE, height=RING_SIDE)
-        self.map_pointer = Canvas(width=MAP_WIDTH, height=MAP_HEIGHT)
+        hold, drag, release, pick = map(self.guard, (self.hold, self.drag, self.release, self.pick))
+        turn, step = map(self.guard, (self.turn, self.step_capsule))
+        self.ring_pointer = Pointer((RING_SIDE, RING_SIDE), hold, drag, release, release, arrow=turn)
+        self.map_pointer = Pointer((MAP_WIDTH, MAP_HEIGHT), pick, *[ignore] * 3, arrow=step)
         self.ring_pointer.add_class("tvae-ring")
         turning, rolled = overlay(self.ring, self.ring_pointer), overlay(self.rolled, self.map_pointer)
         truths = self.true, self.difference, self.decoded, self.truth
@@ -49,11 +50,6 @@ class RollPanel(ExplorerPanel):
         below.add_class("tvae-below")
         self.arrange(self.tiles, below, self.problem)
         self.begin()
-        self.ring_pointer.on_mouse_down(self.guard(self.hold))
-        self.ring_pointer.on_mouse_move(self.guard(self.drag))
-        self.ring_pointer.on_mouse_up(self.guard(self.release))
-        self.ring_pointer.on_mouse_out(self.guard(self.release))
-        self.map_pointer.on_mouse_down(self.guard(self.pick))
 
     def draw(self) -> None:
         roll, revealed = self.explorer.roll, self.explorer.revealed
@@ -121,16 +117,23 @@ class RollPanel(ExplorerPanel):
     def drag(self, x: float, y: float) -> None:
         if self.grip is None:
             return
-        sequence, angle = self.explorer.roll.sequence, _angle(x, y)
+        angle = _angle(x, y)
         step = (angle - self.grip + math.pi) % (2 * math.pi) - math.pi
-        first, frames = sequence.shifts[0], len(sequence.t)
-        self.grip, self.turned = angle, self.turned + step / (2 * math.pi) * sequence.t.shape[-1]
-        shift = first + (round((self.turned - first) * STEPS) % (frames * STEPS)) / STEPS
-        self.throttle.call(lambda: self.roll_to(shift))
+        self.grip, self.turned = angle, self.turned + step / (2 * math.pi) * self.explorer.roll.t.shape[-1]
+        self.throttle.call(lambda: self.roll_to(self.turned))
 
     def roll_to(self, shift: float) -> None:
-        if shift != self.explorer.roll.shift:
-            self.explorer.roll = self.explorer.roll.at(shift)
+        """Roll to the nearest step; after the last frame comes the first."""
+        shifts, roll = self.explorer.roll.sequence.shifts, self.explorer.roll
+        shift = shifts[round((shift - shifts[0]) * STEPS) % len(shifts)]
+        if shift != roll.shift:
+            self.explorer.roll = roll.at(shift)
+
+    def turn(self, right: float, down: float) -> None:
+        self.roll_to(self.explorer.roll.shift + (right - down) / STEPS)
+
+    def step_capsule(self, right: float, down: float) -> None:
+        self.explorer.capsule = (self.explorer.capsule + int(right + down)) % len(self.explorer.roll.t)
 
     def release(self, x: float, y: float) -> None:
         self.drag(x, y)  # the last moves may not have been sent

@@ -39,7 +39,8 @@ def digit_file(file: str) -> str:
 
 
 TYPES = {".html": "text/html", ".gif": "image/gif", ".png": "image/png", ".mp4": "video/mp4"}
-COPY = "navigator.clipboard.writeText(this.nextElementSibling.textContent); this.textContent = 'Copied'"
+_COPY = "navigator.clipboard.writeText(this.nextElementSibling.textContent); this.textContent = 'Copied'"
+COPY = f'<button class="jupyter-button" onclick="{_COPY}">Copy the code</button>'
 
 
 class SavePanel(ExplorerPanel):
@@ -87,7 +88,7 @@ class SavePanel(ExplorerPanel):
             save_own_digit(explorer.own.digit, written[1])
         self.words.value = self.link(path)
         code = html.escape(snippet(explorer, self.folder, file))
-        self.code.value = f'<button onclick="{COPY}">Copy the code</button><pre tabindex="0">{code}</pre>'
+        self.code.value = f'{COPY}<pre tabindex="0">{code}</pre>'
 
     def link(self, path: Path) -> str:
         """Say what was written, link to it, and show it if it is a picture."""

@@ -1,9 +1,10 @@
-"""Widgets that several panels share: frames, tiles with captions, a film, and frames that are buttons."""
+"""Widgets that several panels share: frames, tiles, a film, frames that are buttons, a layer to point at."""
 
 from collections.abc import Callable, Sequence
 
 import ipywidgets as widgets
 import torch
+from ipycanvas import Canvas
 from jaxtyping import Float
 from torch import Tensor
 
@@ -18,6 +19,39 @@ def overlay(*layers: widgets.DOMWidget) -> widgets.GridBox:
         layer.layout.grid_area, layer.layout.margin, layer.layout.width = "all", "0", "100%"
     cell = {"grid_template_areas": '"all"', "grid_template_columns": "minmax(0, 1fr)"}
     return widgets.GridBox(layers, layout=widgets.Layout(width="calc(100% - 4px)", margin="2px", **cell))
+
+
+ARROWS = {"ArrowRight": (1.0, 0.0), "ArrowLeft": (-1.0, 0.0), "ArrowDown": (0.0, 1.0), "ArrowUp": (0.0, -1.0)}
+
+MOUSE = "mouse_down", "mouse_move", "mouse_up", "mouse_out"
+FINGER = "touch_start", "touch_move", "touch_end", "touch_cancel"
+
+At = Callable[[float, float], None]  # called with x and y in pixels
+
+
+def ignore(x: float, y: float) -> None:
+    """Do nothing: for what a Pointer need not pass on."""
+
+
+class Pointer(Canvas):
+    """A clear layer that says where a mouse or a finger is."""
+
+    def __init__(self, side: tuple[int, int], *does: At, arrow: At = ignore):
+        """Call functions when it goes down, moves, goes up and leaves, and for arrow keys one with a step.
+
+        `side` is width and height. Its name for screen readers is the caption above it (explorer.js).
+        """
+        super().__init__(width=side[0], height=side[1])
+        self.touched = 0.0, 0.0  # where the finger was: when it is lifted, it is nowhere
+        for mouse, finger, function in zip(MOUSE, FINGER, does, strict=True):
+            getattr(self, f"on_{mouse}")(function)
+            getattr(self, f"on_{finger}")(lambda at, function=function: self.touch(at, function))
+        self.on_key_down(lambda key, *_: arrow(*ARROWS.get(key, (0.0, 0.0))))
+
+    def touch(self, fingers: Sequence[tuple[float, float]], function: At) -> None:
+        """Pass on where the first finger is, or was."""
+        self.touched = fingers[0] if fingers else self.touched
+        function(*self.touched)
 
 
 class FrameImage(widgets.Image):

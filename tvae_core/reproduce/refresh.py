@@ -1,7 +1,8 @@
 """Run the notebooks as they are stored and keep what nbval compares: for developers, after changing one.
 
-`python -m tvae_core.refresh [NAME ...]` (all of them by default). Pictures, widgets, progress bars and times
-are left out, and so is all that a cell tagged `nbval-ignore-output` shows: it differs between machines.
+`python -m tvae_core.reproduce.refresh [NAME ...]` (all of them by default). Pictures, widgets, progress bars
+and times are left out, and so is all that a cell tagged `nbval-ignore-output` shows, as it differs
+between machines.
 """
 
 import itertools
@@ -18,6 +19,19 @@ from tvae_core.validation import check_choice
 
 KEPT = ("text/plain", "text/markdown")
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar too: its text/plain says how far it got
+
+
+# Stands before this paragraph in the first cell of every notebook that is trained in seconds as stored.
+SMOKE = "**At scale `smoke` what is drawn is noise.** The effect shows at `quick`, and more of it at `long`."
+CHANGE = "**Change it and run it again:**"
+
+
+def say_noise(notebook: NotebookNode) -> None:
+    """Say in the first cell that scale smoke shows noise, if its line of times names that scale."""
+    cell = notebook.cells[0]
+    time = cell.source.partition("**Time:**")[2].partition(CHANGE)[0]
+    if "smoke" in time and "nothing is trained" not in time and SMOKE not in time:
+        cell.source = cell.source.replace(CHANGE, f"{SMOKE}\n\n{CHANGE}")
 
 
 def strip(notebook: NotebookNode) -> NotebookNode:
@@ -53,6 +67,7 @@ def main(names: Sequence[str]) -> None:
     for name in [check_choice(name, available, "notebook") for name in names] or available:
         path = available[name].path
         notebook = nbformat.read(path, nbformat.NO_CONVERT)
+        say_noise(notebook)
         where = {"metadata": {"path": str(path.parent)}}
         NotebookClient(notebook, kernel_name="python3", resources=where, coalesce_streams=True).execute()
         write_atomically(path, nbformat.writes(strip(notebook)) + "\n")
