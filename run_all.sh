@@ -14,7 +14,7 @@ root="$(cd "$(dirname "$source")" && pwd -P)"
 usage() {
     cat <<'HELP'
 Usage: ./run_all.sh [options]        regenerate the figures and tables
-       ./run_all.sh test [--thorough]    set up, then run the tests (--thorough: the slow ones too)
+       ./run_all.sh test [--thorough]    set up, then run the tests (--thorough: the slow ones too, and Slurm)
        ./run_all.sh lab              set up, then open the notebooks in JupyterLab
        ./run_all.sh explore          set up, then open the explorer in a browser
        ./run_all.sh pages            set up, then write pages about the library's public names
@@ -251,8 +251,8 @@ find_browser() { # Chromium for the browser tests; installed where this may be d
 }
 
 run_tests() { # in a home of their own; the first step that fails ends it
-    local chosen="not browser and not thorough" notebooks=(--only fig2,fig4,table1)
-    if [ "${1:-}" = --thorough ]; then chosen="not browser" notebooks=(); fi
+    local slurm="" chosen="not browser and not thorough" notebooks=(--only fig2,fig4,table1)
+    if [ "${1:-}" = --thorough ]; then chosen="not browser" notebooks=() slurm=yes; fi
     cd "$root"
     TVAE_HOME="$(mktemp -d)"
     trap 'rm -rf "$TVAE_HOME"' EXIT
@@ -268,6 +268,11 @@ run_tests() { # in a home of their own; the first step that fails ends it
     step "nbval" "$python" -m pytest --nbval -n auto --dist loadscope --no-loadscope-reorder \
         notebooks/{study,fig7_21,table5,appendix_c,claims}.ipynb notebooks/*.ipynb
     step "run_all.sh --scale smoke" "$root/run_all.sh" --scale smoke "${notebooks[@]}"
+    if [ "$slurm" ]; then
+        step "run_all.sh --executor slurm" bash "$root/tests/reproduce/slurm.sh" --or-say-why-not
+    else
+        echo "Not run: the tests that take long, and run_all.sh on a Slurm (./run_all.sh test --thorough)."
+    fi
     echo "All tests passed in $SECONDS s."
 }
 

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # run_all.sh on a real Slurm: a cluster of this machine alone, on its loopback address, in a folder for itself.
-# Usage: tests/reproduce/slurm.sh [short]    with the environment of run_all.sh active; as root on Debian it installs
-# Slurm. short: one notebook alone, without a training
+# Usage: tests/reproduce/slurm.sh [short | --or-say-why-not]
+# With the environment of run_all.sh active; as root on Debian it installs Slurm. short: one notebook alone, without a
+# training. --or-say-why-not: where no cluster can be started, say so instead of failing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export PYTHONPATH="$PWD" OMP_NUM_THREADS=1 TVAE_OFFLINE=mnist,dsprites TVAE_CHECKPOINT_SECONDS=1
-folder="$(mktemp -d)"
+choice="${1:-}" folder="$(mktemp -d)"
 for name in "${!SLURM_@}"; do unset "$name"; done
 export PATH="$PATH:/usr/sbin"
 export SLURM_CONF="$folder/slurm.conf"
@@ -15,10 +16,17 @@ stop() {
     exit 1
 }
 
-[ "$(id -u)" = 0 ] || stop "only root can start a cluster"
-[ ! -e /etc/slurm/slurm.conf ] || stop "this machine has a Slurm of its own (/etc/slurm/slurm.conf)"
+impossible() {
+    if [ "${choice}" != --or-say-why-not ]; then stop "$1"; fi
+    rmdir "$folder"
+    echo "NOT RUN: $1"
+    exit
+}
+
+[ "$(id -u)" = 0 ] || impossible "only root can start a cluster"
+[ ! -e /etc/slurm/slurm.conf ] || impossible "this machine has a Slurm of its own (/etc/slurm/slurm.conf)"
 if ! command -v slurmctld slurmd munged >/dev/null; then
-    command -v apt-get >/dev/null || stop "Slurm is not here (on Debian: apt install slurm-wlm munge)"
+    command -v apt-get >/dev/null || impossible "Slurm is not here (on Debian: apt install slurm-wlm munge)"
     { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends slurm-wlm munge; } \
         >"$folder/apt.log" 2>&1 || stop "installing Slurm failed: $(tail -n 3 "$folder/apt.log")"
 fi
@@ -114,7 +122,7 @@ step() { echo "== $1 (after $SECONDS s)"; }
 
 jobs() { grep -c "submit_batch_job: JobId=" "$folder/slurmctld.log"; } # that Slurm was given so far
 
-if [ "${1:-}" = short ]; then
+if [ "$choice" = short ]; then
     step "a notebook by Slurm"
     run_all "$folder/there" --only fig2 --executor slurm
     [ "$(jobs)" = 1 ] || stop "Slurm was given $(jobs) jobs, not 1"

@@ -25,6 +25,12 @@ def test_a_machine_that_is_free_takes_the_longest_job_left():
     assert forecast.makespan([], 8) == 0
 
 
+def test_all_seeds_of_an_experiment_are_one_job():
+    one, other = (EXPERIMENTS[n].at_scale("long") for n in ("nontvae_mnist", "bubbles_mnist"))
+    runs = [exp.with_options(seed=seed) for seed in (1, 2, 3) for exp in (one, other)]
+    assert forecast.job_hours(runs) == pytest.approx([3 * forecast.hours(one)] * 2)
+
+
 def test_storage_is_that_of_two_checkpoints():
     parameters = sum(p.numel() for p in EXPERIMENTS["nontvae_mnist"].build_model().parameters())
     assert forecast.gigabytes(EXPERIMENTS["nontvae_mnist"]) == pytest.approx(16 * parameters / 1e9)
@@ -35,7 +41,7 @@ def test_a_request_is_forecast_without_training(capsys):
         forecast.main(["--scale", "smoke", "--only", "fig2,fig23", "--seeds", "1,2", "--device", "cpu"]) == 0
     )
     head, counted, stored, heading, *rows = capsys.readouterr().out.splitlines()
-    assert head == "Scale smoke: 2 trainings and 2 notebooks" and counted.startswith("16 steps")
+    assert head == "Scale smoke: 2 trainings and 2 notebooks in 2 jobs" and counted.startswith("16 steps")
     assert stored == "0.5 GB if all are trained at once" and heading.startswith("GPUs")
     assert [row.split()[0] for row in rows] == ["1", "8", "64"]
     assert forecast.main(["--scale", "smok"]) == 2

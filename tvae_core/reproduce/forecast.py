@@ -8,7 +8,8 @@ reckoned from what one step took on an H100 (notebooks/README.md).
 
 import heapq
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -20,6 +21,7 @@ from tvae_core.reproduce.run_all import show_table
 from tvae_core.reproduce.tasks import tasks
 
 GPUS = (1, 8, 64)
+NOTEBOOKS_AT_ONCE = 2  # in the one job that executes them (notebooks/profiles)
 TRAINING_IMAGES = {"MNIST": 48_000, "dSprites": 50_625}  # of the official data sets
 STEP_MS = {"float32": 1.80, "bfloat16": 1.24}  # measured: FRAMES frames, all of them decoded
 FRAMES = 32 * 18
@@ -56,12 +58,20 @@ def gigabytes(exp: Experiment) -> float:
     return 2 * 4 * (1 + moments) * parameters / 1e9
 
 
+def job_hours(runs: Iterable[Experiment]) -> list[float]:
+    """Return the hours of each job of training: all seeds of an experiment, as if one came after another."""
+    found = Counter()
+    for exp in runs:
+        found[exp.with_options(seed=0)] += hours(exp)
+    return list(found.values())
+
+
 def lines(runs: Sequence[Experiment], notebooks: int) -> list[tuple[str, ...]]:
     """Return the rows of the table under their heading: hours, and how busy so many GPUs are."""
-    durations, rows = [hours(exp) for exp in runs], [("GPUs", "hours", "of it notebooks", "GPUs in use")]
+    durations, rows = job_hours(runs), [("GPUs", "hours", "of it notebooks", "GPUs in use")]
+    executed = makespan([NOTEBOOK_SECONDS / 3600] * notebooks, NOTEBOOKS_AT_ONCE)
     for gpus in GPUS:
         last = makespan(durations, gpus)
-        executed = makespan([NOTEBOOK_SECONDS / 3600] * notebooks, gpus)
         share = sum(durations) / (gpus * last) if last else 0.0
         rows.append((str(gpus), f"{last + executed:.2f}", f"{executed:.2f}", f"{share:.0%}"))
     return rows
@@ -76,8 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     asked = tasks(request)
     runs = list({folder: run.exp for task in asked for folder, (_, run) in task.runs.items()}.values())
-    durations = [hours(exp) for exp in runs]
-    print(f"Scale {request.scale}: {len(runs)} trainings and {len(asked)} notebooks")
+    durations = job_hours(runs)
+    jobs = f"{len(durations) + 1} jobs" if asked else "no job"
+    print(f"Scale {request.scale}: {len(runs)} trainings and {len(asked)} notebooks in {jobs}")
     longest = max(durations, default=0.0)
     print(f"{sum(map(steps, runs)):,} steps, {sum(durations):.1f} GPU hours, the longest {longest:.2f}")
     print(f"{sum(map(gigabytes, runs)):.1f} GB if all are trained at once")
