@@ -17,7 +17,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tvae_core import EXPERIMENTS, TVAE, capsule_correlation, equivariance_error, evaluate, fit, roll
+from tvae_core import (
+    EXPERIMENTS,
+    TVAE,
+    capsule_correlation,
+    check_sequences,
+    equivariance_error,
+    evaluate,
+    fit,
+    roll,
+)
 from tvae_core.cli import main
 from tvae_core.data import mnist
 from tvae_core.data.dsprites import render
@@ -147,6 +156,8 @@ CASES = {
         MODEL, EXPERIMENTS["tvae_Lhalf_dsprites"]
     ),
     "model is 3, but must be a TVAE": lambda: evaluate(3, EXP),
+    "x is of type datetime64.s., but must hold numbers": lambda: check_sequences(np.zeros(3, "M8[s]")),
+    "closed is 'maybe', but must be True or False": lambda: check_sequences(X, closed="maybe"),
 }
 
 
