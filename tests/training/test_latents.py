@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from tvae_core import decode, encode, open_run
+from tvae_core import Sequences, decode, encode, open_run
 from tvae_core.cli import main
 from tvae_core.experiments import EXPERIMENTS
 from tvae_core.measures.evaluation import first_batches
+from tvae_core.training import share
 from tvae_core.training.latents import read_array, write_arrays
 from tvae_core.training.runs import Run
 
@@ -63,6 +64,19 @@ def test_own_sequences_are_encoded_as_those_of_a_split(small_run, sequences, arr
     np.testing.assert_allclose(
         encode(small_run, whole.numpy())["t"], encode(small_run, whole / 255)["t"], rtol=1e-5
     )
+
+
+def test_what_is_known_of_own_sequences_goes_with_their_latents(small_run, sequences, tmp_path):
+    x, factors, _, labels = (part[:3] for part in sequences)
+    known = {"factors": factors.numpy(), "names": np.array(["a", "b", "c"]), "labels": labels.numpy()}
+    own = encode(small_run, Sequences(x, **known), n=2)
+    assert all(
+        np.array_equal(own[key], value[: None if key == "names" else 2]) for key, value in known.items()
+    )
+    assert np.array_equal(own["t"], encode(small_run, x, n=2)["t"])
+    np.savez(tmp_path / "own.npz", x=x.numpy(), **known)
+    assert share._own(tmp_path / "own.npz", small_run).names == ("a", "b", "c")
+    assert encode(small_run, Sequences(x), n=1).keys() == encode(small_run, x, n=1).keys()
 
 
 def test_a_plain_vae_has_no_u():

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tvae_core.data.own import Sequences
 from tvae_core.data.sequences import SPLITS, to_tensor
 from tvae_core.files import write_atomically
 from tvae_core.measures.evaluation import BATCH, test_batches
@@ -21,18 +22,19 @@ Arrays = dict[str, np.ndarray]
 
 @torch.inference_mode()
 def encode(
-    run: Run, x: np.ndarray | Tensor | None = None, split: str = "test", n: int | None = None
+    run: Run, x: np.ndarray | Tensor | Sequences | None = None, split: str = "test", n: int | None = None
 ) -> Arrays:
     """Encode sequences with the model of a run and return their latents as arrays.
 
-    x: your own sequences (N, S, channels, height, width), uint8 or in [0, 1]; None: those of a split of the
-    run's data, `train`, `validation` or `test`. Those of the test split are the ones that evaluate measures.
-    n: only the first n of them.
+    x: your own sequences (N, S, channels, height, width), uint8 or in [0, 1], or as `Sequences`; None: those
+    of a split of the run's data, `train`, `validation` or `test`. Those of the test split are the ones that
+    evaluate measures. n: only the first n of them.
 
     Axes: N sequences, S frames, C capsules, D units, F factors. Returned, float32 unless said otherwise:
     t (N, S, C, D) at E[z] and E[u²] (TVAE.latents); z_mean and z_logvar, u_mean and u_logvar (N, S, C, D),
     the posteriors of z and u, the latter not for a plain VAE; and of a split factors (N, S, F), varied (N,)
-    and labels (N,), int64, as in Batch, and names (F,), those of the factors.
+    and labels (N,), int64, as in Batch, and names (F,), those of the factors. Of `Sequences` factors, names
+    and labels, if they have them.
 
     Raises ValueError for another split, for frames that the model cannot see, and for values outside [0, 1].
 
@@ -45,6 +47,8 @@ def encode(
     ((4, 18, 2, 18), (4, 18, 3), (4, 18, 3, 28, 28))
     """
     parts: dict[str, list[Tensor]] = {}
+    known = _known(x, n) if isinstance(x, Sequences) else {}
+    x = x.x if isinstance(x, Sequences) else x
     for batch in _split(run, split, n) if x is None else _own(run, x, n):
         q_z, q_u = run.model.encode(batch["x"])
         found = {"t": run.model.latents_of(q_z, q_u), "z_mean": q_z.mean, "z_logvar": q_z.logvar}
@@ -53,7 +57,7 @@ def encode(
             if key != "x":
                 parts.setdefault(key, []).append(value)
     arrays = {key: torch.cat(values).numpy() for key, values in parts.items()}
-    return arrays | ({"names": np.array(run.data.test.factors, str)} if x is None else {})
+    return arrays | ({"names": np.array(run.data.test.factors, str)} if x is None else known)
 
 
 @torch.inference_mode()
@@ -75,6 +79,12 @@ def _split(run: Run, split: str, n: int | None) -> Iterator[dict[str, Tensor]]:
     sequences = getattr(run.data, check_choice(split, SPLITS, "split"))
     for batch, _ in test_batches(run.exp.with_options(eval_sequences=n), sequences):
         yield batch._asdict()
+
+
+def _known(own: Sequences, n: int | None) -> Arrays:
+    """What own sequences say of themselves, as of a split."""
+    factors = {"factors": own.factors[:n].numpy(), "names": np.array(own.names, str)} if own.names else {}
+    return factors | ({"labels": own.labels[:n].numpy()} if own.labels.any() else {})
 
 
 def _own(run: Run, x: np.ndarray | Tensor, n: int | None) -> Iterator[dict[str, Tensor]]:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
+from tvae_core.data.own import Sequences
 from tvae_core.data.own_files import read_sequences
 from tvae_core.measures.catalog import MEASURES, flat, heading
 from tvae_core.measures.evaluation import evaluate
@@ -86,8 +86,14 @@ def run_decode(run: Run, options: argparse.Namespace) -> Lines:
     return [f"{'frames':10} {frames.dtype!s:8} {frames.shape}", _written(options.out)]
 
 
-def _own(path: Path, run: Run) -> np.ndarray | Tensor:
-    return read_array(path, "x") if path.suffix == ".npz" else read_sequences(path, run.exp.closed).x
+def _own(path: Path, run: Run) -> np.ndarray | Sequences:
+    """Own sequences, with factors and labels where an .npz has them."""
+    if path.suffix == ".npz":
+        x = read_array(path, "x")
+        with np.load(path, allow_pickle=False) as file:
+            if not {"factors", "labels"} & set(file.files):
+                return x
+    return read_sequences(path, run.exp.closed)
 
 
 def _written(path: Path) -> str:
