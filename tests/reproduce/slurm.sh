@@ -70,7 +70,10 @@ ReturnToService=2
 SlurmdTimeout=10
 KillWait=5
 NodeName=$node NodeAddr=127.0.0.1 CPUs=2 RealMemory=16000
-PartitionName=main Nodes=$node Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=main Nodes=$node Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=urgent Nodes=$node MaxTime=INFINITE State=UP PriorityTier=2
 CONF
 ln -s "$SLURM_CONF" /etc/slurm/slurm.conf # where srun looks inside a job
 mkdir -m 700 "$folder/state" "$folder/spool" "$folder/munge"
@@ -138,22 +141,24 @@ run_all "$folder/there" --only fig2,fig23 --seeds 1,2 --executor slurm
 [ "$(jobs)" = 2 ] || stop "Slurm was given $(jobs) jobs, not 2"
 same "$folder/here" "$folder/there"
 
-long=(--only fig23 --set 'experiments=["tvae_Lpartial_rotcolor_mnist max_steps=300"]')
-step "one training of 300 steps here"
+long=(--only fig23 --set 'experiments=["tvae_Lpartial_rotcolor_mnist max_steps=100"]')
+step "one training of 100 steps here"
 run_all "$folder/whole" "${long[@]}"
-for trouble in cancelled "without its node"; do
+for trouble in cancelled pre-empted "without its node"; do
     step "the same by Slurm, $trouble in mid-training"
     home="$folder/$trouble"
     run_all "$home" "${long[@]}" --executor slurm &
     checkpoint "$home"
-    if [ "$trouble" = cancelled ]; then
-        scancel --user "$(id -un)"
-    else # all at once, as where a node loses its power
-        jobs="$(scontrol listpids | awk 'NR > 1 && $1 > 1 {print $1}')"
-        kill -9 "$(cat "$folder/slurmd.pid")" $(ps -o ppid= -p "${jobs//$'\n'/,}" | sort -u | awk '$1 > 1') $jobs || true
-        until sinfo --noheader --format=%T | grep -q down; do sleep 1; done
-        slurmd
-    fi
+    case "$trouble" in
+        cancelled) scancel --user "$(id -un)" ;;
+        pre-empted) sbatch --partition urgent --cpus-per-task 2 --output /dev/null --wrap "sleep 1" ;;
+        *) # all at once, as where a node loses its power
+            jobs="$(scontrol listpids | awk 'NR > 1 && $1 > 1 {print $1}')"
+            kill -9 "$(cat "$folder/slurmd.pid")" $(ps -o ppid= -p "${jobs//$'\n'/,}" | sort -u | awk '$1 > 1') $jobs || true
+            until sinfo --noheader --format=%T | grep -q down; do sleep 1; done
+            slurmd
+            ;;
+    esac
     wait $!
     same "$folder/whole" "$home"
 done
