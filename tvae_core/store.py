@@ -50,7 +50,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
     size = int.from_bytes(content[:8], "little")
     header = _known(path, json.loads(content[8 : 8 + size]).get("__metadata__"))
     if header["digest"] != digest_of(tensors, header["about"]):
-        raise DamagedFile(f"{path} is damaged: its contents do not have the digest that it names")
+        raise DamagedFile(f"{path} is damaged (its digest is another): delete it and ask again")
     return tensors, _about(path, header)
 
 

@@ -132,7 +132,7 @@ def test_other_files_laid_by_hand_are_a_data_set_of_their_own(tmp_path, no_netwo
     assert [mnist.MNIST.find("auto", folder) for folder in folders] == [("own", one.key) for one in found]
     assert found[0].key == found[1].key and len({one.key for one in found}) == 4
     assert not any(one.official or one.key in mnist.KEYS.values() for one in found)
-    assert found[0].source.startswith("80 images from ") and found[0].source.endswith("which are not MNIST")
+    assert found[0].source.startswith("80 images of your own, which are not MNIST (mnist-own-")
     assert_splits(found[0], 48, 12, 20)
     with pytest.raises(ValueError, match="are not the official MNIST"):
         mnist.load("official", folders[0])

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,36 @@ def test_an_animation_keeps_the_colours_of_all_its_frames(rolls, tmp_path):
             )
             inside = true.max(2) - true.min(2) > 60  # coloured pixels
             assert np.abs(shown - true)[inside].mean() < 20
+
+
+class Structure(HTMLParser):
+    """The tags of a page and the names of their attributes, and what its scripts hold."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, *[name for name, _ in attributes]))
+
+    def handle_data(self, data):
+        if self.cdata_elem == "script":
+            self.found.append(data)
+
+
+HOSTILE = """'"></script><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7 * 7 }}"""
+
+
+def test_names_change_nothing_of_a_page_but_its_words(rolls):
+    """Such as the names of factors, which whoever made the sequences or the pack has chosen."""
+
+    def made(word):
+        named = [replace(roll, sequence=replace(roll.sequence, title=word)) for roll in rolls]
+        return page([Animation(word, named)], word)
+
+    assert Structure(made(HOSTILE)).found == Structure(made("hue")).found
+    assert Structure(made("hue").replace("hue", HOSTILE)).found != Structure(made("hue")).found
 
 
 def test_a_page_holds_all_it_shows(rolls, tmp_path):

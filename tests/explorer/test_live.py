@@ -1,5 +1,6 @@
 """The page that computes: its numbers beside the library's, in Chromium, from disk, offline."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from tvae_core.cli import main
 from tvae_core.data.mnist import DigitSequences
 from tvae_core.experiments import EXPERIMENTS
+from tvae_core.explorer import live
 from tvae_core.explorer.live import check_live, frame_changes, live_page, save_live_page, with_int8_weights
 from tvae_core.explorer.scene import encode_sequence
 from tvae_core.model.losses import negative_log_likelihood
@@ -71,6 +73,26 @@ def moved(page, shift):
     """Roll to a shift and wait until it is shown."""
     page.evaluate(f"turnTo({shift})")
     wait(page)
+
+
+@pytest.mark.browser
+def test_what_a_pack_says_of_itself_is_shown_and_never_run(browser, run, tmp_path):
+    """Its provenance, and what its transformations are called, as whoever made it has written them."""
+    hostile = "'\"></script><script>document.hit = 1</script><img src=x onerror='document.hit = 1'>"
+    told = replace(run)
+    told.__dict__.update(model=run.model, provenance={"data": hostile})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(live, "title_of", lambda *_: hostile)
+        patch.setattr(live, "run_title", lambda _: hostile)
+        path = save_live_page(told, tmp_path / "roll.html", [3])
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    wait(page)
+    assert page.evaluate("[document.hit ?? 0, document.images.length]") == [0, 0]
+    assert hostile in page.inner_text("body") and page.title().endswith(hostile)
+    page.evaluate("html => document.body.insertAdjacentHTML('beforeend', html)", hostile)
+    page.wait_for_function("() => document.hit === 1")  # a page that did run it would be seen
+    page.close()
 
 
 @pytest.mark.browser

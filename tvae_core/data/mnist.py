@@ -93,7 +93,7 @@ def _read_files(paths: tuple[Path, ...], stamps: tuple[tuple[int, int], ...]) ->
     key, source = KEYS["official"], "MNIST, all 70,000 digits (MD5 verified)"
     if list(digests) != list(FILES.values()):
         key = f"mnist-own-{hashlib.sha256(''.join(digests).encode()).hexdigest()[:12]}"
-        source = f"{len(images):,} images from {paths[0].parent}, which are not MNIST"
+        source = f"{len(images):,} images of your own, which are not MNIST ({key})"
     return Digits(images, labels, len(parts[2]), len(parts[0]) // 5, key, source)
 
 

@@ -64,6 +64,7 @@ class Learner:
         # since the last row: sums of nll, KL z and KL u, and in how many steps all of them were finite
         self.terms = torch.zeros(4, device=run.device)
         self._epoch: tuple[int, Tensor] | None = None  # its number and its order
+        self.provenance: dict[str, object] | None = None  # of the training, once it is measured
         self._restore()
 
     def _restore(self) -> None:
@@ -83,6 +84,7 @@ class Learner:
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.step, self.seconds, self.history = (progress[k] for k in ("step", "seconds", "history"))
         self.saved_step, self.threads = self.step, progress["threads"]
+        self.provenance = progress.get("provenance")
         log.info("going on from step %d of %d", self.step, self.total)
         here = computed_by(self.device)
         if (there := progress.get("computed_by", here)) != here:

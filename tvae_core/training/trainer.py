@@ -13,7 +13,7 @@ from tvae_core.config import Experiment
 from tvae_core.files import DATA, RUNS, write_csv, write_json
 from tvae_core.measures.controls import evaluate_with_controls
 from tvae_core.model.tvae import TVAE
-from tvae_core.store import is_json, json_digest
+from tvae_core.store import is_json, json_digest, read_json
 from tvae_core.training.hardware import choose_device, describe, peak_device_memory
 from tvae_core.training.learner import LOG_STEPS, Learner
 from tvae_core.training.progress import Interruption, Progress, report_progress, signals
@@ -206,16 +206,26 @@ def _measure(learner: Learner, trained: bool, progress: bool) -> None:
     results, kept = evaluate_with_controls(
         learner.model.eval(), run.exp, run.folder.parent, run.data_folder, progress
     )
-    written = {"history": learner.history, "results": results}
+    made = _provenance_of(learner, trained)
+    written = {"history": learner.history, "results": results, "provenance": made}
     write_json(run.folder / "history.json", learner.history)
     write_csv(run.folder / "history.csv", learner.history)
-    if trained or not is_json(run.folder / "provenance.json"):  # it tells of the training
-        source = run.exp.load_images(run.data_folder).source
-        made = _provenance(run.device, source, learner.seconds) | about_start(run)
-        write_json(run.folder / "provenance.json", made)
+    write_json(run.folder / "provenance.json", made)
     run.save_per_sequence(**kept)
-    learner.save(final=True, digests={k: json_digest(v) for k, v in written.items()})
+    digests = {k: json_digest(v) for k, v in written.items()}
+    learner.save(final=True, provenance=made, digests=digests)
     write_json(run.folder / "results.json", results)  # last: now the run is complete
+
+
+def _provenance_of(learner: Learner, trained: bool) -> dict[str, object]:
+    """What is known of the training; of an earlier one what its checkpoint says, or else its file."""
+    run = learner.run
+    if learner.provenance and not trained:
+        return learner.provenance
+    if not trained and is_json(run.folder / "provenance.json"):
+        return read_json(run.folder / "provenance.json")
+    source = run.exp.load_images(run.data_folder).source
+    return _provenance(run.device, source, learner.seconds) | about_start(run)
 
 
 def _provenance(device: torch.device, data_source: str, seconds: float) -> dict[str, object]:
