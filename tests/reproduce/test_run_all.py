@@ -17,12 +17,18 @@ import pytest
 from filelock import FileLock
 
 from tvae_core.config import SCALES
+from tvae_core.experiments import read_experiment
 from tvae_core.reproduce import execute, options
 from tvae_core.reproduce import run_all as reproduce
 from tvae_core.reproduce.notebooks import Notebook, notebooks
 from tvae_core.reproduce.options import build_request_parser
 from tvae_core.reproduce.reference import read_reference
 from tvae_core.reproduce.request import read_request
+from tvae_core.store import digest_of
+from tvae_core.training.learner import Learner
+from tvae_core.training.runs import plan
+from tvae_core.training.step import Step
+from tvae_core.training.trainer import fit
 
 ROOT = Path(__file__).parents[2]
 
@@ -240,6 +246,45 @@ def test_what_is_not_up_to_date_is_made_and_nothing_else(checkout):
     assert code == 0 and "0 of 1 to be made" in table and column(table, 1) == ["made"]
     assert {path: path.stat().st_mtime_ns for path in files} == times  # the report's too
     assert column(run_all(moved, "--list", "--set", "steps=5")[1], 2) == ["stale", "made"]  # as a run
+
+
+TINY = "tvae_Lshort_mnist n_caps=2 max_steps=4 batch_size=2 eval_sequences=2 n_is_samples=1"
+BY_RUN_ALL, BY_THE_NOTEBOOK = (3, 4), (5, 6)  # seeds; the second of each is gone on with from step 2
+TRAINS = f"""
+from tvae_core import fit
+from tvae_core.experiments import read_experiment
+for seed in {BY_THE_NOTEBOOK}:
+    fit(read_experiment({TINY!r}, scale).with_options(seed=seed), progress=False)
+"""
+
+
+def begin(exp, runs):
+    """A run that was stopped at step 2."""
+    learner = Learner(plan(exp, "cpu", runs))
+    step = Step([learner])
+    step()
+    step()
+    learner.save()
+
+
+@pytest.mark.thorough
+def test_a_run_ends_in_the_same_bits_whoever_asks_for_it(checkout, tmp_path):
+    """run_all.sh trains by the command `tvae`, and the notebook in a kernel of its own."""
+    exps = [
+        read_experiment(TINY, "smoke").with_options(seed=seed) for seed in (*BY_RUN_ALL, *BY_THE_NOTEBOOK)
+    ]
+    for exp in exps[1::2]:
+        begin(exp, tmp_path / "home" / "runs")
+    write_notebook(checkout / "notebooks", "fig4", TRAINS)
+    seeds = ",".join(map(str, BY_RUN_ALL))
+    asked = ["--only", "fig4", "--jobs", "1", "--device", "cpu", "--seeds", seeds]
+    code, table = run_all(checkout, *asked, "--set", f"experiments=[{TINY!r}]")
+    assert code == 0, table
+    for exp in exps:
+        here, there = fit(exp, "cpu", tmp_path / "here"), plan(exp, "cpu", tmp_path / "home" / "runs")
+        (own, own_about), (found, about) = here.load_checkpoint(), there.load_checkpoint()
+        assert about["threads"] == own_about["threads"] and there.complete
+        assert digest_of(found, "") == digest_of(own, "") and there.results == here.results
 
 
 def test_a_wrong_reference_is_refused_before_anything_is_made(available, tmp_path, monkeypatch, capsys):

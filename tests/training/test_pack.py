@@ -124,7 +124,7 @@ def changed(path, **words):
 
 NOT_PACKS = {
     "cut": (lambda path: path.write_bytes(path.read_bytes()[:5000]), "is damaged"),
-    "flipped": (lambda path: flip(path), "do not have the digest"),
+    "flipped": (lambda path: flip(path), "its digest is another"),
     "foreign": (lambda path: path.write_bytes(b"PK"), "is damaged"),
     "newer": (lambda path: changed(path, format=FORMAT + 1), "update it"),
     "without results": (lambda path: changed(path, results={}), "lacks rows"),
