@@ -149,7 +149,15 @@ def test_a_registry_names_nothing_outside_its_folder(source, tmp_path):
         read_registry(tmp_path / REGISTRY)
 
 
-def test_a_pack_that_is_not_the_one_registered_is_refused(packed, tmp_path):
+@pytest.mark.parametrize("digest", ["", "0" * 63, "0" * 65, "G" * 64, "d41d8cd98f00b204e9800998ecf8427e"])
+def test_a_registry_without_a_sha256_is_refused(digest, tmp_path):
+    entry = {"source": "model.tvae", "sha256": digest, "bytes": 1}
+    (tmp_path / REGISTRY).write_text(json.dumps({"packs": {"model": entry}}))
+    with pytest.raises(DamagedFile, match="is not SHA-256"):
+        read_registry(tmp_path / REGISTRY)
+
+
+def test_a_pack_that_is_not_the_one_registered_is_refused(packed, tmp_path, monkeypatch, caplog):
     path = tmp_path / "model.tvae"
     path.write_bytes(packed[0].read_bytes())
     entry = register(path)
@@ -160,6 +168,9 @@ def test_a_pack_that_is_not_the_one_registered_is_refused(packed, tmp_path):
     path.write_bytes(content)
     with pytest.raises(DamagedFile, match="is expected"):
         open_run(f"{tmp_path / REGISTRY}#model")
+    monkeypatch.setattr(registry, "PACKS", tmp_path)
+    monkeypatch.setattr(registry.log, "propagate", True)
+    assert packed_runs() == [] and "pack model is left out" in caplog.text  # the others can still be listed
 
 
 def test_the_command_reads_what_from_names(web, capsys, tmp_path, monkeypatch):
