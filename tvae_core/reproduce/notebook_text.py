@@ -10,6 +10,9 @@ from markupsafe import Markup, escape
 
 _ASIDE = {"exercise", "picture"}  # tags of cells that say nothing about this run
 
+# Stands in the first cell of every notebook that trains in seconds as stored; the page says it itself.
+SMOKE = "**At scale `smoke` what is drawn is noise.** The effect shows at `quick`, and more of it at `long`."
+
 
 class Article(NamedTuple):
     """The text of a notebook: before its figure, in between, and from its last paragraph on."""
@@ -82,7 +85,7 @@ def _has_picture(cell: dict) -> bool:
 
 def _html(cell: dict, with_tables: bool) -> Markup:
     if cell["cell_type"] == "markdown":
-        return Markup(_markdown("".join(cell["source"])))  # noqa: S704  (the renderer escapes)
+        return Markup(_markdown("".join(cell["source"]).replace(SMOKE, "")))  # noqa: S704  (the renderer escapes)
     return Markup("").join(_output(output, with_tables) for output in cell.get("outputs", []))
 
 

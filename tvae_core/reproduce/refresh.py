@@ -14,6 +14,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 from tvae_core.files import write_atomically
+from tvae_core.reproduce.notebook_text import SMOKE
 from tvae_core.reproduce.notebooks import notebooks
 from tvae_core.validation import check_choice
 
@@ -21,8 +22,6 @@ KEPT = ("text/plain", "text/markdown")
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar too: its text/plain says how far it got
 
 
-# Stands before this paragraph in the first cell of every notebook that is trained in seconds as stored.
-SMOKE = "**At scale `smoke` what is drawn is noise.** The effect shows at `quick`, and more of it at `long`."
 CHANGE = "**Change it and run it again:**"
 
 
