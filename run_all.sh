@@ -186,9 +186,12 @@ make_environment() { # makes the one chosen where it is missing; one that is the
 
 # Python reads the link to the clone in the encoding of the locale, which may lack a letter of its path.
 PLAIN_LINK='
-import pathlib, sys
+import pathlib, shlex, sys
 for link in pathlib.Path(sys.argv[1]).glob("lib/python*/site-packages/tvae_core.pth"):
     link.write_text(f"import sys; sys.path.append({ascii(sys.argv[2])})\n")
+if chr(34) in sys.argv[1]: # pip writes the path between such marks
+    python, call = shlex.quote(sys.argv[1] + "/bin/python"), "-P -m tvae_core.start tvae_core.cli"
+    pathlib.Path(sys.argv[1], "bin", "tvae").write_text(f"#!/bin/sh\nexec {python} {call} {chr(34)}$@{chr(34)}\n")
 '
 
 set_up() { # the stamp is written last, so an interrupted set-up is gone on with

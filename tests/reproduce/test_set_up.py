@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -195,7 +196,7 @@ def test_an_environment_with_cuda_is_not_taken_apart(clone):
 
 
 def test_the_package_is_found_wherever_its_clone_lies_and_whatever_the_locale(tmp_path, monkeypatch):
-    clone, prefix = tmp_path / "it's {a} clone ü", tmp_path / "venv"
+    clone, prefix = tmp_path / "it's {a} clone ü", tmp_path / 'a "venv"'
     shutil.copytree(ROOT / "tvae_core", clone / "tvae_core", ignore=shutil.ignore_patterns("[!_]*"))
     for name in ("pyproject.toml", "LICENSE"):
         shutil.copy(ROOT / name, clone)
@@ -206,7 +207,17 @@ def test_the_package_is_found_wherever_its_clone_lies_and_whatever_the_locale(tm
         archive.extractall(packages)
     assert sorted(clone.rglob("*")) == before  # a clone may be for reading only
     rewrite = re.search(r"PLAIN_LINK='(.*?)'", (ROOT / "run_all.sh").read_text(), re.DOTALL)[1]
+    (prefix / "bin").mkdir()
+    (prefix / "bin" / "python").symlink_to(sys.executable)
+    (prefix / "bin" / "tvae").touch(0o755)
     subprocess.run([sys.executable, "-S", "-c", rewrite, str(prefix), str(clone)], check=True)
+    listed = subprocess.run(
+        [prefix / "bin" / "tvae", "--list"],
+        env={"PYTHONPATH": f"{ROOT}:{sysconfig.get_path('purelib')}"},
+        text=True,
+        **KEPT,
+    )
+    assert listed.stdout.startswith("tvae_2d_mnist"), listed.stderr
     code = (
         "import site, sys; site.addsitedir(sys.argv[1]); import tvae_core; print(ascii(tvae_core.__file__))"
     )

@@ -15,6 +15,7 @@ from tvae_core.training.pack import (
     cost_lines,
     decode_weights,
     encode_weights,
+    pack,
     read_pack,
 )
 
@@ -107,6 +108,13 @@ def test_the_cost_is_that_of_the_models_before_and_after(small_run, packed):
     assert about["check"]["reconstruction"] == pytest.approx(again, abs=0.004)
     assert about["cost"]["before"] != about["cost"]["after"]
     assert re.search(r"reconstruction .* \d+\.\d\d +\d+\.\d\d$", cost_lines(about)[1])
+
+
+def test_a_pack_of_a_pack_says_what_it_was_made_from(packed, tmp_path, monkeypatch):
+    monkeypatch.setattr("tvae_core.training.pack.COST_SEQUENCES", 4)
+    about = pack(read_pack(packed[0]), tmp_path / "again.tvae", "bfloat16")
+    heads = [cost_lines(header)[0].split()[-2:] for header in (packed[1], about)]
+    assert heads == [["float32", "int8"], ["int8", "bfloat16"]]
 
 
 def test_the_same_tensors_make_the_same_bytes_however_often(tmp_path):

@@ -118,6 +118,17 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_run_trained_anew(damage, tmp_
     assert (run.folder / "checkpoint.damaged").is_file() and "training begins anew" in said.text
 
 
+@pytest.mark.parametrize("lacking", ["terms", "threads"])
+def test_a_checkpoint_of_another_version_is_put_aside(lacking, tmp_path, said):
+    path = unfinished(tmp_path).folder / CHECKPOINT
+    tensors, about = read_tensors(path)
+    for part in (tensors, about):
+        part.pop(lacking, None)
+    write_tensors(path, tensors, about)
+    assert trained(tmp_path).complete
+    assert f"lacks {lacking}, so it is of another version; it is kept as checkpoint.damaged" in said.text
+
+
 def test_a_complete_run_whose_checkpoint_is_cut_is_trained_again(tmp_path):
     run = trained(tmp_path)
     before = weights(run)

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import math
+from pathlib import Path
 
 import torch
 from jaxtyping import Int
@@ -39,6 +40,16 @@ def build_optimizer(exp: Experiment, model: TVAE) -> torch.optim.Optimizer:
         return torch.optim.SGD(model.parameters(), lr=lr, momentum=exp.momentum, fused=fused)
     kept = {"betas": (0.9, exp.beta2), "weight_decay": 0.0, "capturable": cuda}
     return torch.optim.AdamW(model.parameters(), lr=lr, fused=fused, **kept)
+
+
+def _of_this_version(
+    path: Path, tensors: dict[str, Tensor], progress: dict[str, object]
+) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """The same; DamagedFile for a checkpoint that lacks what this version goes on from."""
+    lacking = {"terms"} - tensors.keys() | {"step", "seconds", "history", "threads"} - progress.keys()
+    if lacking:
+        raise DamagedFile(f"{path} lacks {', '.join(sorted(lacking))}, so it is of another version")
+    return tensors, progress
 
 
 class DivergedError(ArithmeticError):
@@ -94,7 +105,7 @@ class Learner:
         """Return the furthest checkpoint of this training: the run's own, or one under another name."""
         own, saved = self.run.folder / CHECKPOINT, None
         try:
-            saved = self.run.load_checkpoint() if own.is_file() else None
+            saved = _of_this_version(own, *self.run.load_checkpoint()) if own.is_file() else None
         except DamagedFile as error:
             aside = own.replace(own.with_suffix(".damaged"))
             log.warning("%s; it is kept as %s, and training begins anew", error, aside.name)
@@ -102,7 +113,7 @@ class Learner:
             with contextlib.suppress(OSError):  # of another run: not ours to judge
                 about, step = read_about(path), saved[1]["step"] if saved else 0
                 if about.get("training") == self.run.training and about.get("step", 0) > step:
-                    saved = read_tensors(path)
+                    saved = _of_this_version(path, *read_tensors(path))
                     log.info("the same training as %s", path.parent.name)
         return saved
 

@@ -132,6 +132,7 @@ def pack(run: Run, path: Path, precision: str = "int8") -> dict[str, object]:
     before = costs(model, run.exp, test, n)
     restore(model, {f"model.{k}": v for k, v in decode_weights(tensors).items()}, {"decoder": decoder})
     after = costs(model, run.exp, test, n)
+    came_in = run.about["precision"] if isinstance(run, PackedRun) else "float32"
     about = {
         "format": FORMAT,
         "config": dataclasses.asdict(run.exp),
@@ -141,7 +142,7 @@ def pack(run: Run, path: Path, precision: str = "int8") -> dict[str, object]:
         "results": run.results,
         "history": _thinned(run.history),
         "provenance": run.provenance,
-        "cost": {"sequences": n, "before": _means(before, n), "after": _means(after, n)},
+        "cost": {"sequences": n, "from": came_in, "before": _means(before, n), "after": _means(after, n)},
         "check": {"sequences": min(CHECK_SEQUENCES, n), **_means(after, CHECK_SEQUENCES)},
     }
     write_tensors(path, tensors, about)
@@ -179,7 +180,8 @@ def cost_lines(about: Mapping[str, object]) -> list[str]:
     """Return the measured cost of a pack's bits as a small table, from its header."""
     cost, precision = about["cost"], about["precision"]
     lines = [
-        f"{'nats/frame, ' + str(cost['sequences']) + ' test sequences':40}{'float32':>12}{precision:>12}"
+        f"{'nats/frame, ' + str(cost['sequences']) + ' test sequences':40}"
+        f"{cost.get('from', 'float32'):>12}{precision:>12}"
     ]
     for key, before in cost["before"].items():
         words = heading(key, 1) + " (E[z], E[u²])"
