@@ -71,6 +71,7 @@ CASES = {
     r"shifts of shape \(7,\) do not broadcast": lambda: roll_each(T, torch.arange(7)),
     "shifts holds torch.float32, but must hold whole numbers": lambda: roll_each(T, torch.ones(1)),
     "t holds torch.int64, but must hold fractions": lambda: roll_smoothly(torch.arange(4), ONE),
+    "shifts holds torch.bool, but must hold numbers": lambda: roll_smoothly(T, ONE.bool()),
     "skew is -1, but must be at least 0": lambda: offsets(3, 3, -1),
     r"offsets \[\] do not fit": lambda: neighbours((3, 3), []),
     "an axis of the lattice is 0": lambda: neighbours((0, 3), [(0, 0)]),

@@ -165,3 +165,23 @@ def test_values_of_the_factors():
     assert DEGREES == HUES == tuple(range(0, 360, 20))
     assert SIZES == tuple(float(value) for value in SPEC_SCALES.split())
     assert HUES.index(180) == 9
+
+
+def test_a_whole_turn_more_changes_nothing():
+    degrees = torch.tensor([0.0, 20.0, 180.0, 340.0], dtype=torch.float64)
+    for whole in (-360, 360, 720):
+        torch.testing.assert_close(perspective_matrices(degrees + whole), perspective_matrices(degrees))
+    turned, more = (
+        affine_frames(noise(1), 40 + whole, torch.ones(1, 2), 100 + whole)
+        for whole in (torch.zeros(1, 2), torch.tensor([[360.0, -720.0]]))
+    )
+    torch.testing.assert_close(turned, more, atol=1e-4, rtol=0)
+
+
+def test_float64_images_are_read_in_float64():
+    image, zero = noise(1).double(), torch.zeros(1, 1)
+    for frames in (
+        affine_frames(image, zero, zero + 1, zero + 180),
+        perspective_frames(image, zero, zero + 180),
+    ):
+        torch.testing.assert_close(frames[0, 0, 0], image[0, 0], atol=1e-12, rtol=0)

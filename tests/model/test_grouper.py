@@ -240,3 +240,16 @@ def test_what_a_grouper_is_unless_it_is_told_otherwise():
     told = Grouper((3, 4), [steps], mu=30.0, eps=1e-6, boundary="circular", trainable=False)
     assert torch.equal(plain(z, u), told(z, u)) and [n for n, _ in plain.named_parameters()] == ["mu"]
     assert relative_error(plain(z, u), literal(z, u, (3, 4), [steps], 30.0)) < 1e-6
+
+
+@pytest.mark.parametrize("trainable, kept", [(False, {"mu"}), (True, {"mu", "weights"})])
+def test_a_checkpoint_holds_parameters_alone(trainable, kept):
+    """W is built from the experiment, so no file can bring another one."""
+    assert set(Grouper((3, 4), [[(0, 0), (1, 1)]], trainable=trainable).state_dict()) == kept
+
+
+def test_under_autocast_the_energy_is_summed_in_float32():
+    grouper, u = SHORT.build_grouper(), draw(SHORT)[1]
+    with torch.autocast("cpu", torch.bfloat16):
+        under = grouper.energy(u)
+    assert under.dtype == torch.float32 and torch.equal(under, grouper.energy(u))

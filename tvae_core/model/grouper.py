@@ -94,6 +94,6 @@ class Grouper(nn.Module):
 
     def seen_frames(self, anchor: int) -> list[int]:
         """Return the frames that t of frame `anchor` depends on; all others are held out from it."""
-        per_frame = self.matrices.detach().unflatten(1, (self.frames, -1)).unflatten(-1, (self.frames, -1))
+        per_frame = self.matrices.unflatten(1, (self.frames, -1)).unflatten(-1, (self.frames, -1))
         touched = per_frame[:, anchor].sum((0, 1, 3)) > 0  # (A, D, S, D) → (S)
         return torch.nonzero(touched).flatten().tolist()
