@@ -33,7 +33,7 @@ from tvae_core.data.dsprites import render
 from tvae_core.data.dsprites_archive import keep, read_kept
 from tvae_core.data.warps import affine_frames, perspective_frames
 from tvae_core.experiments import read_experiment, write_experiment
-from tvae_core.measures.metrics import importance_sampled, iou, selectivity
+from tvae_core.measures.metrics import equivariance_error_at_chance, importance_sampled, iou, selectivity
 from tvae_core.model.grouper import Grouper
 from tvae_core.model.losses import negative_log_likelihood
 from tvae_core.model.torus import neighbours, offsets, roll_each, roll_smoothly
@@ -84,6 +84,14 @@ CASES = {
     "t holds values that are not finite": lambda: equivariance_error(nan(T)),
     "t has shape .2, 0, 2, 18., which holds nothing": lambda: equivariance_error(T[:, :0]),
     "omega 'best' is not one of first, nearest": lambda: capsule_correlation(T, FACTORS, VARIED, "best"),
+    "partner holds values that are not finite": lambda: equivariance_error(T, nan(T)),
+    "frames is 0, but must be at least 1": lambda: equivariance_error_at_chance(0, 1, 1),
+    "capsules is 0, but must be at least 1": lambda: equivariance_error_at_chance(1, 0, 1),
+    "^units is 0, but must be at least 1": lambda: equivariance_error_at_chance(1, 1, 0),
+    "t holds values that are not finite numbers .nan or inf.": lambda: capsule_correlation(
+        nan(T), FACTORS, VARIED
+    ),
+    r"labels has shape .1,., but must be .N,., with N = 2": lambda: selectivity(T[:, 0, 0], VARIED[:1]),
     "varied has values from 9 to 10, but .* from 0 to 2": lambda: capsule_correlation(T, FACTORS, VARIED + 9),
     r"varied has shape \(1,\), but must be \(B,\), with B = 2": lambda: capsule_correlation(T, FACTORS, ONE),
     r"factors has shape \(2, 4, 3\)": lambda: capsule_correlation(T, FACTORS[:, :4], VARIED),

@@ -167,6 +167,7 @@ def test_a_step_is_what_one_would_write_down(changes, data, tmp_path):
         sums += terms.detach()
     walk([learner], 6)
     assert torch.equal(learner.terms, torch.cat([sums, torch.tensor([6.0])]))
+    assert not learner.terms.requires_grad  # no step's graph is kept
     assert all(map(torch.equal, learner.model.parameters(), model.parameters()))
 
 
