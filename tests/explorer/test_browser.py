@@ -175,9 +175,9 @@ def test_the_explorer_in_jupyterlab(browser, lab, run):
     page.keyboard.press("End")  # +11.75, nearest to the first frame
     for _ in range(3):
         page.keyboard.press("ArrowLeft")
-    expect(page.get_by_text("predict it, then show it")).to_be_visible()
+    expect(page.get_by_text("predict it")).to_be_visible()
     page.get_by_role("button", name="Show held-out frames").press("Space")
-    expect(page.get_by_text("predict it, then show it")).to_have_count(0)
+    expect(page.get_by_text("predict it")).to_have_count(0)
 
     open_tab(page, "One capsule")
     grid = picture(page, ".tvae-capsules img")

@@ -126,9 +126,37 @@ def test_curves_are_the_measures_frame_by_frame(explorer):
     measures, nats = sequence.measures(), costs(sequence)
     for name, key in (("roll", "held_out"), ("not rolled", "still"), ("rolled backwards", "backwards")):
         assert nats[name][13:].mean().item() == pytest.approx(measures[f"roll_{key}"], rel=1e-5)
-    assert nats["mean frame"][13:].mean().item() == pytest.approx(measures["seen_mean"], rel=1e-5)
+    assert nats["mean of seen frames"][13:].mean().item() == pytest.approx(measures["seen_mean"], rel=1e-5)
     assert explorer.roll.at(3.0).cost == pytest.approx(nats["roll"][9].item(), rel=1e-3)
     assert differences(sequence)["roll"][6] < 1e-5 < differences(sequence)["roll"][7]
+
+
+def test_a_roll_is_judged_beside_its_best_control(explorer):
+    panel, sequence = RollPanel(explorer), explorer.roll.sequence
+    nats = costs(sequence)
+    rivals = [nats[name] for name in ("not rolled", "rolled backwards", "mean of seen frames")]
+    assert torch.equal(nats["best control"][7], torch.stack(rivals)[:, 7].amin())
+    for frame, same in ((6, (0, 1)), (15, (1,))):  # a control that is the roll itself does not count
+        left = [rival[frame] for i, rival in enumerate(rivals) if i not in same]
+        assert nats["best control"][frame] == min(left)
+    explorer.roll, control = explorer.roll.at(3.0), nats["best control"][9].item()
+    won = explorer.roll.cost < control
+    assert ("The roll is better" in panel.verdict.value) is won and f"{control:.0f}" in panel.verdict.value
+    explorer.roll = explorer.roll.at(9.0)
+    assert "hidden" in panel.verdict.value and "better" not in panel.verdict.value
+    explorer.roll = explorer.roll.at(3.5)
+    assert "Between two frames" in panel.verdict.value
+
+
+def test_no_tab_hides_that_some_capsules_stand_still(explorer):
+    controls, panel = ControlsPanel(explorer), RollPanel(explorer)
+    assert panel.alone.layout.display == "none" and "capsule" not in controls.words.value
+    explorer.roll = explorer.roll.with_capsules([1])
+    assert panel.alone.layout.display is None and "Rolled: capsule 1 alone." in panel.verdict.value
+    assert "capsule 1 alone rolled" in panel.tiles.captions[2].value
+    assert "capsule 1 alone rolled" in controls.words.value
+    panel.alone.click()
+    assert explorer.roll.capsules is None and "capsule" not in controls.words.value
 
 
 def test_what_stays_is_not_drawn_or_sent_again(explorer):
@@ -270,12 +298,12 @@ def test_only_runs_on_the_same_data_are_compared(explorer, runs):
     explorer.runs.insert(1, dataclasses.replace(runs[1], exp=dual))
     panel = ComparePanel(explorer)
     offered = [value for _, value in panel.second.options]
-    assert offered == [runs[1], Untrained(runs[0]), None]
+    assert offered == [runs[1], Untrained(runs[0]), ""]
     assert (panel.second.value, panel.third.value) == (runs[1], Untrained(runs[0]))
     chance = explorer.roll.sequence.chance_of_capcorr()
     assert "CapCorr" in panel.table.value and f"chance {chance:.2f}" in panel.words.value
     explorer.choose(run=runs[2])
-    assert panel.second.value == Untrained(runs[2]) and panel.third.value is None
+    assert panel.second.value == Untrained(runs[2]) and panel.third.value == ""
 
 
 def test_all_models_roll_the_same_capsules(explorer, runs):
@@ -410,7 +438,8 @@ def test_the_best_run_is_opened_and_its_numbers_are_printed(runs, capsys):
     run = open_explorer([], "smoke", runs=str(folder)).run
     assert run.folder == rank_runs(stored_runs(folder))[0].folder
     said = capsys.readouterr().out
-    assert f"Opened {describe_run(run)}, the best of 3 runs\nnats/frame: reconstruction " in said
+    opened = f"Opened {describe_run(run)}, the best of 3 runs\nMeans of the test split, nats/frame: "
+    assert opened in said
     assert "A smoke run shows noise" in said and f"tvae --name '{run.label}' --scale" in said
 
 

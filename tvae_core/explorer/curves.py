@@ -12,6 +12,8 @@ from tvae_core.model.losses import negative_log_likelihood
 
 PerFrame = dict[str, Float[Tensor, " S"]]
 Capsules = tuple[int, ...] | None  # that are rolled; None: all
+STILL = "not rolled", "rolled backwards"
+MEAN, CONTROL = "mean of seen frames", "best control"
 
 
 @lru_cache(maxsize=8)
@@ -20,8 +22,9 @@ def costs(sequence: EncodedSequence, capsules: Capsules = None) -> PerFrame:
     """Return what each frame costs, in nats: decoded from the whole roll that reaches it, and controls.
 
     `roll`: −log p(x_l | g(Roll_{l - l0}(t_l0))). `not rolled` and `rolled backwards`: the same for δ = 0 and
-    l0 - l. `mean frame`: of the mean of the seen frames, with the clamp (measures.rolls.CLAMPS) that suits
-    the held-out frames best.
+    l0 - l. `mean of seen frames`: of that mean, with the clamp (measures.rolls.CLAMPS) that suits the
+    held-out frames best. `best control`: what the best of these three costs; one that decodes the same
+    latents as the roll (no step, or half a turn) does not count.
     """
     x, exp, s = sequence.batch.x, sequence.exp, len(sequence.t)
     steps = [float(frame - exp.anchor) for frame in range(s)]
@@ -35,7 +38,10 @@ def costs(sequence: EncodedSequence, capsules: Capsules = None) -> PerFrame:
     mean = x[:, seen].mean(1, keepdim=True)
     means = (cost(mean.logit(clamp).expand_as(x)) for clamp in CLAMPS)
     best = min(means, key=lambda nats: nats[held_out].mean().item())
-    return {name: cost(sequence.model.logits(t)) for name, t in rolled.items()} | {"mean frame": best}
+    nats = {name: cost(sequence.model.logits(t)) for name, t in rolled.items()} | {MEAN: best}
+    same = {name: (t == rolled["roll"]).flatten(2).all(2)[0] for name, t in rolled.items()}
+    others = [nats[name].masked_fill(same[name], torch.inf) for name in STILL]
+    return nats | {CONTROL: torch.stack([*others, best]).amin(0)}
 
 
 @lru_cache(maxsize=8)

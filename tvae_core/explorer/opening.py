@@ -78,4 +78,4 @@ def numbers_of(run: Run) -> str:
     better = f"tvae --name {shlex.quote(run.label)} --scale quick"
     noise = f". A smoke run shows noise. Train a better one: {better}"
     words = ", ".join(f"{name} {nats:.0f}" for name, nats in found.items() if math.isfinite(nats))
-    return f"nats/frame: {words}{noise * (run.exp.scale == 'smoke')}"
+    return f"Means of the test split, nats/frame: {words}{noise * (run.exp.scale == 'smoke')}"

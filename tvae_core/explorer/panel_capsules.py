@@ -39,7 +39,7 @@ class CapsulesPanel(ExplorerPanel):
         by, moving = signed(roll.shift, 2), name_capsules(roll.capsules)
         self.words.value = (
             f"Each picture: frame {roll.sequence.exp.anchor} with that capsule alone rolled by {by}. "
-            f"The other tabs roll {moving}; click to choose others."
+            f"Click capsules to roll them alone. The other tabs now roll {moving}."
         )
 
     def draw_capsules(self, c: int) -> None:

@@ -9,7 +9,7 @@ from tvae_core.explorer.opening import describe_run
 from tvae_core.explorer.parts import Film, FrameImage, Tiles
 from tvae_core.explorer.scene import STEPS, RollState, encode_sequence
 from tvae_core.explorer.state import WIDE, WORDS, ExplorerPanel, ExplorerState
-from tvae_core.measures.catalog import MEASURES, NATS, heading
+from tvae_core.measures.catalog import ARROWS, MEASURES, heading
 from tvae_core.plotting.strips import Strip
 from tvae_core.plotting.tables import number
 from tvae_core.training.runs import Run, both_models
@@ -38,9 +38,12 @@ def measures_table(rolls: dict[str, RollState]) -> str:
     for name, roll in rolls.items():
         values, factor = roll.sequence.measures(), roll.sequence.title
         columns[name] = ["–" if (v := values[m.key]) is None else number(v, m.decimals) for m in rows]
-    units = ["" if m.unit in ("", NATS) else f", {m.unit}" for m in rows]
-    names = [f"{heading(f'{m.key}/{factor}', 0)}{unit}" for m, unit in zip(rows, units, strict=True)]
-    frame = pd.DataFrame(columns, names).rename_axis(columns=NATS)
+    units = [f", {m.unit}" if m.unit else "" for m in rows]
+    names = [
+        f"{heading(f'{m.key}/{factor}', 0)}{ARROWS[m.better]}{unit}"
+        for m, unit in zip(rows, units, strict=True)
+    ]
+    frame = pd.DataFrame(columns, names)
     return frame.to_html(classes="tvae-measures", border=0)
 
 
@@ -48,7 +51,7 @@ def about_capcorr(roll: RollState) -> str:
     """Say in words what CapCorr is for one sequence."""
     s, chance = len(roll.sequence.frames), roll.sequence.chance_of_capcorr()
     about = f"CapCorr: how well the roll seen in t follows the factor, over the {s} starts of this sequence"
-    return f"{about}; chance {chance:.2f}."
+    return f"{about}; chance {chance:.2f}. An untrained model can score as well in E_eq and in CapCorr."
 
 
 def through_run(roll: RollState, other: Run | Untrained) -> RollState:
@@ -98,7 +101,9 @@ class ComparePanel(ExplorerPanel):
         self.frames[0].show(roll.sequence.frames[roll.frame], roll.held_out, hidden)
         for image, other in zip(self.frames[1:], rolls, strict=False):
             image.show(other.decoded)
-        self.tiles.name(f"True frame {roll.frame}{', held out' * roll.held_out}", *names)
+        self.tiles.name(
+            f"True frame {roll.frame}{', held out' * roll.held_out}", *(f"{name}, rolled" for name in names)
+        )
         rows = [("input", roll.sequence.frames)]
         rows += [(letter, o.decoded_rolls[::STEPS]) for letter, o in zip(LETTERS, rolls, strict=False)]
         strip = Strip(roll.sequence.title, rows, roll.sequence.exp.anchor, roll.sequence.exp.held_out)
@@ -116,8 +121,8 @@ class ComparePanel(ExplorerPanel):
             alike = [other for other in others if (other.exp.data, other.exp.image_set) == seen]
             named = [(describe(other), other) for other in [*alike, Untrained(run)]]
             for control, place in ((self.second, 0), (self.third, len(named) - 1)):
-                control.options = [*named, ("nothing", None)]
-                control.value = named[place][1] if control is self.second or place else None  # each once
+                control.options = [*named, ("nothing", "")]
+                control.value = named[place][1] if control is self.second or place else ""  # each once
         self.setting = False
 
     def choose(self, change: dict) -> None:

@@ -7,10 +7,16 @@ import torch
 
 from tvae_core.explorer.opening import describe_run, numbers_of
 from tvae_core.explorer.parts import PictureButtons
-from tvae_core.explorer.scene import STEPS, factors_of, sees_digits
+from tvae_core.explorer.scene import STEPS, factors_of, sees_digits, title_of
 from tvae_core.explorer.state import WORDS, ExplorerPanel, ExplorerState, name_capsules
+from tvae_core.training.runs import Run
 
 SHOWN = 12  # examples at a time
+
+
+def named_factors(run: Run) -> tuple[tuple[str, str], ...]:
+    """Return the transformations of a run, each after what it is called."""
+    return tuple((title_of(run, factor), factor) for factor in factors_of(run))
 
 
 class ControlsPanel(ExplorerPanel):
@@ -26,7 +32,7 @@ class ControlsPanel(ExplorerPanel):
             style=WORDS,
         )
         self.factor = widgets.Dropdown(
-            options=factors_of(explorer.run), description="Transformation", style=WORDS
+            options=named_factors(explorer.run), description="Transformation", style=WORDS
         )
         self.examples = PictureButtons(SHOWN, SHOWN, self.guard(self.pick))
         self.examples.add_class("tvae-examples")
@@ -40,7 +46,10 @@ class ControlsPanel(ExplorerPanel):
         )
         self.play = widgets.Play(interval=120, repeat=True, show_repeat=False, description="Play")
         self.reveal = widgets.ToggleButton(
-            description="Show held-out frames", icon="eye", layout={"width": "200px"}
+            description="Show held-out frames",
+            tooltip="The frames that the rolled t never saw, with a grey border",
+            icon="eye",
+            layout={"width": "200px"},
         )
         self.arrange(
             [self.run, self.factor, self.words],
@@ -56,14 +65,15 @@ class ControlsPanel(ExplorerPanel):
         self.slider.observe(self.guard(self.move), "value")
         self.play.observe(self.guard(self.step), "value")
         widgets.link((self.reveal, "value"), (explorer, "revealed"))
+        self.reveal.observe(self.guard(self.name_reveal), "value")
 
     def draw(self) -> None:
         """Set every control to what is shown."""
         explorer, self.setting = self.explorer, True
         shifts = explorer.roll.sequence.shifts
         self.run.value = explorer.run
-        if self.factor.options != factors_of(explorer.run):
-            self.factor.options = factors_of(explorer.run)
+        if self.factor.options != (named := named_factors(explorer.run)):
+            self.factor.options = named
         self.factor.value = explorer.factor
         if (self.slider.min, self.slider.max) != (shifts[0], shifts[-1]):
             self.slider.min, self.slider.max = min(shifts[0], self.slider.min), shifts[-1]
@@ -75,7 +85,7 @@ class ControlsPanel(ExplorerPanel):
     def draw_examples(self) -> None:
         """Show the digit of your own, if there is one, and the next examples of the test split."""
         explorer = self.explorer
-        key = explorer.roll.sequence, self.first
+        key = explorer.roll.sequence, explorer.roll.capsules, self.first
         if self._drawn.get(self.examples) == key:
             return
         self._drawn[self.examples] = key
@@ -117,6 +127,9 @@ class ControlsPanel(ExplorerPanel):
         shift = round(self.slider.value * STEPS) / STEPS
         if not self.setting and shift != self.explorer.roll.shift:
             self.explorer.roll = self.explorer.roll.at(shift)
+
+    def name_reveal(self, change: dict) -> None:
+        self.reveal.description = f"{'Hide' if self.reveal.value else 'Show'} held-out frames"
 
     def step(self, change: dict) -> None:
         self.slider.value = self.explorer.roll.sequence.shifts[self.play.value]

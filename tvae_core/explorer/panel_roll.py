@@ -12,18 +12,20 @@ import ipywidgets as widgets
 import torch
 from torch import Tensor
 
-from tvae_core.explorer.curves import costs, differences
+from tvae_core.explorer.curves import CONTROL, MEAN, costs, differences
 from tvae_core.explorer.parts import Film, FrameImage, Pointer, Tiles, ignore, overlay
 from tvae_core.explorer.pictures import strip_of
 from tvae_core.explorer.pixels import signed
 from tvae_core.explorer.scene import STEPS, RollState
-from tvae_core.explorer.state import ExplorerPanel, ExplorerState, Throttle
+from tvae_core.explorer.state import ExplorerPanel, ExplorerState, Throttle, name_capsules
 from tvae_core.explorer.svg import MAP_HEIGHT, MAP_WIDTH, RING_SIDE, Curve, chart, heat_map, ring, unit_at
 
 ABOUT = (
     "A roll by δ moves every value of t by δ units along its capsule; what leaves at one end comes in at the "
     "other. If the model has learned the transformation, t of frame {l0} rolled by δ is t of frame {l0} + δ "
-    "and decodes to it. Frames with a grey border are held out: t of frame {l0} knows nothing of them."
+    "and decodes to it. Frames with a grey border are held out: t of frame {l0} never saw them, since W lets "
+    "it read the others alone. It fails where a control costs less: t not rolled, t rolled backwards, or the "
+    "mean of the seen frames. Less is better."
 )
 KINDS, UNKNOWN = ("first", "second", "third"), "hidden"
 
@@ -46,10 +48,14 @@ class RollPanel(ExplorerPanel):
         self.tiles = Tiles(self.input, turning, rolled, *truths)
         self.film, self.curves = Film(), widgets.HTML()
         self.curves.add_class("tvae-curves")
-        below = widgets.Box([widgets.VBox([self.film, self.words]), self.curves])
+        self.verdict, self.alone = widgets.HTML(), widgets.Button(description="Roll all capsules")
+        below = widgets.Box(
+            [widgets.VBox([widgets.HBox([self.verdict, self.alone]), self.film, self.words]), self.curves]
+        )
         below.add_class("tvae-below")
         self.arrange(self.tiles, below, self.problem)
         self.begin()
+        self.alone.on_click(self.guard(lambda _: self.roll_all()))
 
     def draw(self) -> None:
         roll, revealed = self.explorer.roll, self.explorer.revealed
@@ -59,7 +65,10 @@ class RollPanel(ExplorerPanel):
         self.decoded.show(roll.decoded)
         self.truth.show(sequence.frames[roll.frame], roll.held_out, hidden)
         self.draw_latents(roll, hidden)
-        self.tiles.name(*self.captions(roll, hidden, costs(sequence, capsules)["mean frame"][roll.frame]))
+        self.tiles.name(*self.captions(roll, hidden))
+        control = costs(sequence, capsules)[CONTROL][roll.frame].item()
+        self.verdict.value = f"<b>{self.says(roll, hidden, control)}</b>"
+        self.alone.layout.display = "none" if capsules is None else None
         self.words.value = ABOUT.format(l0=sequence.exp.anchor)
         self.film.show(strip_of(roll), (sequence, capsules), roll.position, revealed, true_rows=2)
         key = sequence, capsules, revealed, roll.position
@@ -67,19 +76,33 @@ class RollPanel(ExplorerPanel):
             self.curves, key, lambda: self.charts(roll, capsules, () if revealed else sequence.exp.held_out)
         )
 
-    def captions(self, roll: RollState, hidden: bool, mean: Tensor) -> list[str]:
+    def says(self, roll: RollState, hidden: bool, control: float) -> str:
+        """Say whether the roll is better than every control, and if not all capsules roll, which do."""
+        which = "" if roll.capsules is None else f"Rolled: {name_capsules(roll.capsules)}. "
+        if roll.shift % 1:
+            return f"{which}Between two frames; the nearest is frame {roll.frame}."
+        if hidden:
+            return f"{which}Frame {roll.frame} is hidden. What will it look like?"
+        won = "The roll is better" if roll.cost < control else "A control is better"
+        return f"{which}{won}: {roll.cost:.0f} nats, the best control {control:.0f} (less is better)."
+
+    def roll_all(self) -> None:
+        self.explorer.roll = self.explorer.roll.with_capsules(None)
+
+    def captions(self, roll: RollState, hidden: bool) -> list[str]:
         anchor, frame, c = roll.sequence.exp.anchor, roll.frame, self.explorer.capsule
         truth, still = roll.sequence.t[frame], roll.sequence.t[anchor]
         rolled, unrolled = (f"{(t - truth).abs().mean():.2f}" for t in (roll.t, still))
+        which = "" if roll.capsules is None else f"{name_capsules(roll.capsules)} "
         apart = UNKNOWN if hidden else f"{rolled} in the mean; {unrolled} if not rolled"
         return [
             f"<b>Input</b>, frame {anchor}",
-            f"<b>Capsule {c}</b>: drag the ring. Around it: frame {frame}",
-            f"<b>t of frame {anchor}, rolled</b> by {signed(roll.shift, 2)}",
+            f"<b>Capsule {c}</b>: drag the ring. Inside: rolled; outside: true",
+            f"<b>t of frame {anchor}, {which}rolled</b> by {signed(roll.shift, 2)}",
             f"<b>t of frame {frame}</b>, the true one{f': {UNKNOWN}' * hidden}",
             f"<b>Difference</b>: {apart}",
-            f"<b>Decoded</b>{f': {roll.cost:.0f} nats (mean frame {mean:.0f})' * (not hidden)}",
-            f"<b>True frame {frame}</b>{', held out' * roll.held_out}{': predict it, then show it' * hidden}",
+            f"<b>Decoded</b>{f': {roll.cost:.0f} nats' * (not hidden)}",
+            f"<b>True frame {frame}</b>{', held out' * roll.held_out}{': predict it' * hidden}",
         ]
 
     def draw_latents(self, roll: RollState, hidden: bool) -> None:
@@ -99,14 +122,13 @@ class RollPanel(ExplorerPanel):
         """Draw what each frame costs, beside its controls, and how far t is from its roll."""
         sequence, exp = roll.sequence, roll.sequence.exp
         nats, apart = costs(sequence, capsules), differences(sequence, capsules)
-        control = min(("not rolled", "rolled backwards"), key=lambda name: nats[name].mean().item())
 
         def draw(title: str, values: dict[str, Tensor], names: tuple[str, ...]) -> str:
             shown = {k: [None if f in hidden else v for f, v in enumerate(values[k].tolist())] for k in names}
             curves = [Curve(*part, kind) for part, kind in zip(shown.items(), KINDS, strict=False)]
             return chart(title, curves, exp.anchor, roll.position, exp.held_out)
 
-        return draw("nats/frame", nats, ("roll", control, "mean frame")) + draw(
+        return draw("nats/frame", nats, ("roll", CONTROL, MEAN)) + draw(
             "|t rolled − t true|", apart, ("roll", "not rolled")
         )
 

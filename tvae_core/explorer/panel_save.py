@@ -22,10 +22,13 @@ def snippet(explorer: ExplorerState, folder: Path, file: str) -> str:
     else:
         rolls = f"animate(run, [{explorer.example}], {explorer.factor!r}, {capsules})"
     exp = f"read_experiment({f'{run.label} seed={run.exp.seed}'!r}, {run.exp.scale!r})"
-    opened = f"open_run({run.folder.as_posix()!r})" if run.folder.is_file() else f"fit({exp}{elsewhere})"
+    if run.folder.is_file():
+        opened, imports = f"open_run({run.folder.as_posix()!r})", "from tvae_core import open_run"
+    else:
+        opened = f"fit({exp}{elsewhere})"
+        imports = "from tvae_core import fit\nfrom tvae_core.experiments import read_experiment"
     return f"""from pathlib import Path
-from tvae_core import fit, open_run
-from tvae_core.experiments import read_experiment
+{imports}
 from tvae_core.explorer.export import export, {rolls.partition("(")[0]}
 folder = Path({folder.as_posix()!r})
 run = {opened}
