@@ -335,7 +335,7 @@ def test_a_run_made_by_hand_reads_what_it_wrote(tmp_path):
 
 def test_results_that_were_changed_are_measured_again(tmp_path, monkeypatch):
     run = trained(tmp_path)
-    for name in ("results", "history", "provenance"):
+    for name in ("results", "history", "provenance", "config"):
         path = run.folder / f"{name}.json"
         whole = path.read_text()
         digit = max(i for i, letter in enumerate(whole) if letter.isdigit() and letter != "9")

@@ -207,7 +207,8 @@ def _measure(learner: Learner, trained: bool, progress: bool) -> None:
         learner.model.eval(), run.exp, run.folder.parent, run.data_folder, progress
     )
     made = _provenance_of(learner, trained)
-    written = {"history": learner.history, "results": results, "provenance": made}
+    written = {"config": dataclasses.asdict(run.exp), "history": learner.history}
+    written |= {"results": results, "provenance": made}
     write_json(run.folder / "history.json", learner.history)
     write_csv(run.folder / "history.csv", learner.history)
     write_json(run.folder / "provenance.json", made)
