@@ -182,6 +182,15 @@ def test_the_share_of_e_eq_and_its_partners(row):
     assert found["e_eq_share"] == pytest.approx((kept["e_eq"].sum() / partner.sum()).item(), rel=1e-5)
 
 
+def test_of_sequences_that_are_not_closed_every_kind_of_e_eq_is_that_of_open_ones():
+    t = torch.randn(4, 5, 2, 6, generator=seeded())
+    found = evaluation.equivariance(t, closed=False)
+    kinds = {"e_eq": {}, "e_eq_centred": {"centred": True}, "e_eq_chance": {"partner": t.roll(-1, 0)}}
+    for key, options in kinds.items():
+        assert torch.equal(found[key], metrics.equivariance_error(t, closed=False, **options))
+        assert not torch.allclose(found[key], metrics.equivariance_error(t, **options), rtol=0.01)
+
+
 def test_a_single_sequence_has_no_partner():
     exp = SPRITES.with_options(eval_sequences=1)
     found = evaluation.evaluate(exp.build_model(), exp)

@@ -117,7 +117,7 @@ def omega_rolls(
     else:
         first = t[:, :1].expand_as(t)
         rolls = observed_roll(first.flatten(0, 1), t.flatten(0, 1)).view(track.shape)
-        miss = (rolls - start.unsqueeze(1)).abs().masked_fill(~zero, t.shape[-1] + track.max())
+        miss = (rolls - start.unsqueeze(1)).abs().masked_fill(~zero, torch.iinfo(rolls.dtype).max)
         rolls = rolls.gather(1, miss.argmin(1, keepdim=True)).squeeze(1)
     return torch.where(zero.any(1), rolls, -1), start
 
