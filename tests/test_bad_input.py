@@ -9,6 +9,7 @@ import io
 import math
 import shutil
 import struct
+from pathlib import Path
 
 import jaxtyping
 import numpy as np
@@ -22,10 +23,12 @@ from tvae_core import (
     TVAE,
     capsule_correlation,
     check_sequences,
+    encode,
     equivariance_error,
     evaluate,
     fit,
     roll,
+    start_from,
 )
 from tvae_core.cli import main
 from tvae_core.data import mnist
@@ -39,7 +42,7 @@ from tvae_core.model.losses import negative_log_likelihood
 from tvae_core.model.torus import neighbours, offsets, roll_each, roll_smoothly
 from tvae_core.reproduce.notebooks import notebooks
 from tvae_core.reproduce.request import read_request
-from tvae_core.training.runs import plan
+from tvae_core.training.runs import Run, plan
 
 EXP = EXPERIMENTS["tvae_Lshort_mnist"].at_scale("smoke").with_options(n_caps=2)
 MODEL, TEST = EXP.build_model(0), EXP.build_sequences("test", 0)
@@ -165,6 +168,10 @@ CASES = {
         MODEL, EXPERIMENTS["tvae_Lhalf_dsprites"]
     ),
     "model is 3, but must be a TVAE": lambda: evaluate(3, EXP),
+    "exp is a str, but must be an Experiment, one": lambda: evaluate(MODEL, "tvae_Lhalf_mnist"),
+    "run is a str, but must be of type Run": lambda: start_from(EXP, "mine.tvae", None),
+    "sequences are a NoneType, but must be an array": lambda: check_sequences(None),
+    "n is 1.5, but must be a whole number": lambda: encode(Run(EXP, Path()), X, n=1.5),
     "x is of type datetime64.s., but must hold numbers": lambda: check_sequences(np.zeros(3, "M8[s]")),
     "closed is 'maybe', but must be True or False": lambda: check_sequences(X, closed="maybe"),
 }

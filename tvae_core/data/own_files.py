@@ -33,6 +33,11 @@ def read_sequences(source: object, closed: bool | None = None) -> Sequences:
     end = {} if closed is None else {"closed": closed}
     if hasattr(source, "shape"):
         return Sequences(source, **end)
+    if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
+        kind = type(source).__name__
+        raise ValueError(
+            f"sequences are a {kind}, but must be an array, a file, a folder, a list or a Dataset"
+        )
     items = [_item(source[i]) for i in range(len(source))]
     if not items:
         raise ValueError("there are no sequences: the list is empty")

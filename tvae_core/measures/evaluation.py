@@ -124,6 +124,8 @@ def evaluate(model: TVAE, exp: Experiment, data: Path = DATA, progress: bool = F
     """
     if not isinstance(model, TVAE):
         raise ValueError(f"model is {model!r:.60}, but must be a TVAE")
+    if not isinstance(exp, Experiment):
+        raise ValueError(f"exp is a {type(exp).__name__}, but must be an Experiment, one of EXPERIMENTS")
     own, wanted = (model.image_shape, model.capsules), (exp.image_shape, exp.n_caps)
     if (*own, model.units) != (*wanted, exp.cap_dim):
         words = f"images {own[0]}, {own[1]} capsules of {model.units} units"

@@ -237,15 +237,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end_as_by_ctrl_c()
     try:
         return answer(sys.argv[1:] if arguments is None else arguments)
-    except ValueError as error:
-        print(f"run_all.sh: {one_line(error)}", file=sys.stderr)
     except BrokenPipeError:  # whoever read the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except OSError as error:
+    except (ValueError, OSError) as error:
         print(f"run_all.sh: {one_line(error)}", file=sys.stderr)
-        return 1
+        return 1 if isinstance(error, OSError) else 2
     except KeyboardInterrupt:
         print("run_all.sh: interrupted; call again to go on", file=sys.stderr)
         return 130
-    return 2

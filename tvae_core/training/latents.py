@@ -15,7 +15,7 @@ from tvae_core.files import write_atomically
 from tvae_core.measures.evaluation import BATCH, test_batches
 from tvae_core.store import DamagedFile
 from tvae_core.training.runs import Run
-from tvae_core.validation import check_choice
+from tvae_core.validation import check_choice, check_number
 
 Arrays = dict[str, np.ndarray]
 
@@ -46,6 +46,7 @@ def encode(
     >>> latents["t"].shape, latents["factors"].shape, decode(run, latents["t"]).shape
     ((4, 18, 2, 18), (4, 18, 3), (4, 18, 3, 28, 28))
     """
+    n = None if n is None else check_number("n", n, 1)
     parts: dict[str, list[Tensor]] = {}
     known = _known(x, n) if isinstance(x, Sequences) else {}
     x = x.x if isinstance(x, Sequences) else x

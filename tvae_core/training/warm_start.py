@@ -26,6 +26,9 @@ def start_from(exp: Experiment, run: Run, runs: Path | str | None = RUNS) -> Exp
     >>> start_from(exp.with_options(seed=7), run, None).warm_start.startswith("tvae_Lshort_mnist-")
     True
     """
+    for what, given, kind in (("exp", exp, Experiment), ("run", run, Run)):
+        if not isinstance(given, kind):
+            raise ValueError(f"{what} is a {type(given).__name__}, but must be of type {kind.__name__}")
     weights = {f"model.{name}": weight.detach().cpu() for name, weight in run.model.named_parameters()}
     wanted = {f"model.{name}": weight.shape for name, weight in exp.build_model().named_parameters()}
     for name in sorted(weights.keys() | wanted.keys()):
