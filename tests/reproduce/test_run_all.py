@@ -89,7 +89,6 @@ def available(tmp_path):
         (["--executor", "x" * 300], ["folder with a Snakemake profile"]),
         (["--set", "steps=-1"], ["'steps' is -1, but must be at least 0"]),
         (["--set", "steps=True"], ["'steps' must be int, not True"]),
-        (["--set", "experiments=[]"], ["'experiments' is empty"]),
         (["tests"], ["'tests'", "did you mean 'test'?"]),
     ],
     ids=" ".join,
@@ -100,6 +99,15 @@ def test_what_cannot_be_is_refused_in_one_sentence(available, monkeypatch, capsy
     sentence = capsys.readouterr().err
     assert sentence.count("\n") == 1
     assert all(word in sentence for word in words), sentence
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [("examples=[]", "is empty"), ("examples=['a']", "must be int"), ("examples=[-1]", "at least 0")],
+)
+def test_what_a_list_holds_is_checked_too(setting, words):
+    with pytest.raises(ValueError, match=f"fig4: parameter 'examples' .*{words}"):
+        read_request(["--scale", "smoke", "--only", "fig4", "--set", setting], notebooks())
 
 
 def test_a_request_is_what_was_asked_for(available):
