@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Normal
+from torch.distributions import Normal, kl_divergence
 
 from tvae_core.data.dsprites import FACTORS
 from tvae_core.experiments import EXPERIMENTS
@@ -180,6 +180,28 @@ def test_the_share_of_e_eq_and_its_partners(row):
     torch.testing.assert_close(kept["e_eq_chance"], partner)
     torch.testing.assert_close(kept["e_eq_centred"], metrics.equivariance_error(t - t.mean(-1, keepdim=True)))
     assert found["e_eq_share"] == pytest.approx((kept["e_eq"].sum() / partner.sum()).item(), rel=1e-5)
+
+
+def test_the_terms_of_the_elbo_by_definition(row):
+    model, sequences, found, kept = row
+    x = torch.cat([batch.x for batch, _ in evaluation.test_batches(SPRITES, sequences)])
+    with torch.inference_mode():
+        for key, q in zip(("kl_z", "kl_u"), model.encode(x), strict=True):
+            wanted = (
+                kl_divergence(Normal(q.mean, torch.exp(q.logvar / 2)), Normal(0.0, 1.0)).sum((2, 3)).mean(1)
+            )
+            torch.testing.assert_close(kept[key], wanted)
+    torch.testing.assert_close(kept["elbo"], -(kept["nll"] + kept["kl_z"] + kept["kl_u"]))
+    assert found["kl_z"] != found["kl_u"]
+
+
+def test_the_first_sequences_are_the_first_of_those_that_are_measured(row):
+    _, sequences, _, _ = row
+    x = torch.cat([batch.x for batch, _ in evaluation.test_batches(SPRITES, sequences)])
+    for n, wanted in ((30, 30), (1000, 40)):
+        first = torch.cat([batch.x for batch, _ in evaluation.first_batches(SPRITES, n)])
+        assert len(first) == wanted
+        assert torch.equal(first[: evaluation.BATCH], x[: evaluation.BATCH])  # a batch has one generator
 
 
 def test_of_sequences_that_are_not_closed_every_kind_of_e_eq_is_that_of_open_ones():

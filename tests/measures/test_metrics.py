@@ -220,6 +220,9 @@ def test_capsule_correlation_is_nan_where_undefined(omega):
     r = capsule_correlation(rolling(200, 6, 2, 6), factors, varied, omega)
     assert r.isnan().tolist() == [False, True, True, True]
     assert capsule_correlation(rolling(200, 6, 2, 6)[:1], factors[:1], varied[:1], omega).isnan().all()
+    two = ((torch.tensor([[1], [4]]) + torch.arange(6)) % 6).unsqueeze(2)  # are enough
+    exact = torch.nn.functional.one_hot(two, 6).float()
+    assert capsule_correlation(exact, two, torch.zeros(2, dtype=torch.long), omega).item() == pytest.approx(1)
     still = torch.ones(200, 6, 2, 6)  # one roll only
     assert capsule_correlation(still, factors, varied, omega).isnan().all()
 
