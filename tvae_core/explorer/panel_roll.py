@@ -83,8 +83,8 @@ class RollPanel(ExplorerPanel):
             return f"{which}Between two frames; the nearest is frame {roll.frame}."
         if hidden:
             return f"{which}Frame {roll.frame} is hidden. What will it look like?"
-        won = "The roll is better" if roll.cost < control else "A control is better"
-        return f"{which}{won}: {roll.cost:.0f} nats, the best control {control:.0f} (less is better)."
+        won = "The roll is better" if roll.cost < control else "The roll is worse"
+        return f"{which}{won}: it costs {roll.cost:.0f} nats, the best control {control:.0f}."
 
     def roll_all(self) -> None:
         self.explorer.roll = self.explorer.roll.with_capsules(None)
