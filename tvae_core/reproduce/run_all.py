@@ -98,16 +98,15 @@ def _path_with_which() -> str:
 def run_snakemake(request: Request, stale: Sequence[Task], environment: Mapping[str, str]) -> int:
     """Make these again, and train the runs that they need."""
     threads = 1 if request.executor else max(1, torch.get_num_threads() // request.parallel)
-    where = ["--cores", str(request.parallel * threads)]
-    if request.executor:
-        where = ["--profile", request.executor, "--jobs", str(request.parallel)]
+    here = ["--cores", str(request.parallel * threads)]
+    where = ["--profile", request.executor, "--jobs", str(request.parallel)] if request.executor else here
     jobs = trainings(stale, together=bool(request.executor))
     config = {"scale": request.scale, "device": request.device, "threads": threads, "trainings": jobs}
     config |= {"notebooks": [task.job(jobs) for task in stale]}
     (own := HOME / ".snakemake").mkdir(parents=True, exist_ok=True)  # a folder that all machines see
     with tempfile.TemporaryDirectory(prefix="call-", dir=own) as folder:
         given, progress = Path(folder) / "config.json", Path(folder) / "progress"
-        given.write_text(json.dumps(config | {"folder": str(Path(folder).relative_to(HOME))}))
+        given.write_text(json.dumps(config | {"folder": f".snakemake/{Path(folder).name}"}))
         progress.touch()
         snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(NOTEBOOKS / "Snakefile")]
         snakemake += ["--directory", str(HOME), "--configfile", str(given), "--quiet", "all"]
