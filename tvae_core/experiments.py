@@ -152,6 +152,8 @@ def read_experiment(text: str, scale: str, settings: Sequence[str] = ()) -> Expe
     >>> exp.optimizer, exp.max_steps
     ('sgd', 1200)
     """
+    if not isinstance(text, str):
+        raise ValueError(f"an experiment is named by a text, not by a {type(text).__name__}")
     name, *written = re.split(r"\s+(?=\w+=)", text.strip())
     options = dict(map(parse_setting, [*written, *settings]))
     row = _row(name, "sequences" in options).at_scale(scale)

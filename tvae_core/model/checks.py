@@ -7,7 +7,9 @@ from torch import Tensor, nn
 
 from tvae_core.model.losses import Gaussian
 from tvae_core.seeding import generator
+from tvae_core.validation import check_number
 
+MOST = 5000  # frames, capsules or units
 SEQUENCES, FRAMES = 3, 4  # B and S that an encoder is tried with
 
 
@@ -18,6 +20,9 @@ def check_encoder(encoder: nn.Module, image_shape: tuple[int, ...], capsules: in
     (B, S, C, D), finite and float32. Each frame is seen by itself, two frames give two posteriors, and every
     parameter has a gradient.
     """
+    _check_arguments("encoder", encoder, capsules=capsules, units=units)
+    if not isinstance(image_shape, tuple | list) or len(image_shape) != 3:
+        raise ValueError(f"image_shape is {image_shape!r:.60}, but must be (channels, height, width)")
     g = generator("cpu", 0, "check")
     x = torch.rand(SEQUENCES, FRAMES, *image_shape, generator=g)
     encoder = encoder.eval()
@@ -45,6 +50,7 @@ def check_grouper(grouper: nn.Module, frames: int, capsules: int, units: int) ->
     and only inside each sequence and capsule. Given `frames` and z of these, it gives their t. Its attribute
     `frames` is S, and `capsule` the shape of a capsule. Every parameter has a gradient.
     """
+    _check_arguments("grouper", grouper, frames=frames, capsules=capsules, units=units)
     g = generator("cpu", 0, "check")
     z, u = torch.randn(2, SEQUENCES, frames, capsules, units, generator=g)
     shape = getattr(grouper, "frames", None), math.prod(getattr(grouper, "capsule", ()))
@@ -71,6 +77,13 @@ def _rolls(grouper: nn.Module, z: Tensor, u: Tensor, t: Tensor) -> str:
     moved = [v.roll((1, 1), (1, 3)) for v in (z, u)]
     same = torch.allclose(grouper(*moved), t.roll((1, 1), (1, 3)), rtol=1e-3)
     return "t rolls where z and u roll" if same else "t does not roll with z and u everywhere (a border)"
+
+
+def _check_arguments(name: str, module: object, **sizes: object) -> None:
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"{name} is a {type(module).__name__}, but must be a torch.nn.Module")
+    for size, value in sizes.items():
+        check_number(size, value, 1, MOST)
 
 
 def _check_values(values: Tensor, name: str, shape: tuple[int, ...]) -> None:
