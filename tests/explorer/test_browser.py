@@ -182,7 +182,7 @@ def test_the_explorer_in_jupyterlab(browser, lab, run):
     open_tab(page, "One capsule")
     grid = picture(page, ".tvae-capsules img")
     page.get_by_role("button", name="Capsule 3").press("Space")
-    expect(page.get_by_text("The other tabs roll capsule 3 alone;")).to_be_visible()
+    expect(page.get_by_text("The other tabs now roll capsule 3 alone.")).to_be_visible()
     page.get_by_role("button", name="Show what changes").click()
     wait_until(page, lambda: not same(grid, picture(page, ".tvae-capsules img")), "the capsules stay")
     page.get_by_role("button", name="Roll all capsules").click()
@@ -207,7 +207,7 @@ def test_the_explorer_in_jupyterlab(browser, lab, run):
     draw_a_seven(page)
     page.get_by_role("button", name="Roll it").click()
     expect(page.get_by_title("Your own digit")).to_be_visible()
-    expect(page.get_by_text("Your own digit. nats")).to_be_visible()
+    expect(page.get_by_text("Your own digit. Means")).to_be_visible()
     shoot(page, "digit")
 
     before = picture(page, "img.tvae-roll")
