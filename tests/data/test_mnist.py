@@ -153,7 +153,7 @@ def test_files_are_found_as_people_name_and_lay_them(tmp_path, no_network):
         for path in (tmp_path / "a" / "MNIST" / "raw").iterdir():
             shutil.copy(path, folder / place / rename(path.name))
         found = mnist.load("auto", folder)
-        assert found.key == key and str(folder / place) in found.source
+        assert found.key == key and key in found.source
 
 
 def test_an_empty_folder_is_no_obstacle_to_a_download_and_other_things_are_named(tmp_path, monkeypatch):
