@@ -5,6 +5,7 @@ import io
 import os
 import re
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -67,6 +68,8 @@ def lab(home, run):
             cell.outputs, cell.execution_count = [], None
             cell.source = cell.source.replace('runs: str = ""', f"runs: str = {str(home / 'runs')!r}")
     nbformat.write(notebook, home / "explore.ipynb")
+    (home / "pictures").mkdir()
+    shutil.copy(NOTEBOOKS / "pictures" / "explore.webp", home / "pictures")
     settings = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}  # asks for news
     write_json(home / "config" / "labconfig" / "page_config.json", settings)
     with socket.socket() as free:
@@ -109,7 +112,12 @@ def complaints(page: Page) -> list[str]:
     """What goes wrong in the page from now on: exceptions, and errors on the console."""
     said: list[str] = []
     page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+
+    def hear(message) -> None:
+        if message.type == "error":
+            said.append(f"{message.text} {message.location}")
+
+    page.on("console", hear)
     return said
 
 
