@@ -113,9 +113,7 @@ class Experiment:
                 raise ValueError(f"{' + '.join(parts)} is {share:g}, but must be at most 1")
         for option in _OF_OWN if self.data != "own" else ():
             if getattr(self, option) != _OF_OWN[option]:
-                raise ValueError(
-                    f"{option} is set, but data is {self.data!r}, and only own sequences have it"
-                )
+                raise ValueError(f"{option} is set, but data is {self.data!r}, not 'own'")
         if self.test_data and not {self.data, self.test_data} <= {*_COLOURED}:
             raise ValueError(f"test_data is {self.test_data!r}, which cannot be had of {self.data!r}")
         if not self.closed and self.boundary == "circular":
@@ -180,6 +178,9 @@ class Experiment:
         """Return the sequences of a split (train, validation, test), of `data` or, for test, `test_data`.
 
         Raises ValueError for an unknown split, seed or device, and what load_images raises.
+
+        >>> Experiment("nontvae_mnist", source="offline").build_sequences("test", seed=0).factors
+        ('rotation', 'hue', 'scale')
         """
         check_number("seed", seed, *SEEDS)
         check_choice(str(device).partition(":")[0], ("cpu", "cuda", "mps"), "device")
@@ -243,8 +244,7 @@ class Experiment:
         return {k: v for k, v in named.items() if k not in _LATER or v != _LATER[k]}
 
 
-_LATER = {"n_draws": 1, "lr_warmup": 0.0, "warm_start": "", "encoder": "perceptron"}
 _OF_OWN = {"sequences": "", "frame_shape": (), "closed": True, "binary": False}
-_LATER |= _OF_OWN
+_LATER = {"n_draws": 1, "lr_warmup": 0.0, "warm_start": "", "encoder": "perceptron", **_OF_OWN}
 _LABELS = ("name", "shows", "scale")
 _LENGTHS = {"k_time": 0, "k_space": 1, "group_size": 1}  # the place of each in group_kernel
