@@ -37,7 +37,7 @@ class CaptionedFrame(NamedTuple):
 def font(bold: bool = False) -> ImageFont.FreeTypeFont:
     """Load the font of the figures."""
     name = f"DejaVuSans{'-Bold' * bold}.ttf"
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", name), 15)
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), 15)
 
 
 def _enlarged(frames: Float[Tensor, "n ch h w"], zoom: int) -> Float[Tensor, "n 3 H W"]:
