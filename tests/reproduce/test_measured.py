@@ -26,7 +26,9 @@ def test_the_claims_are_those_measured():
         assert [measured, control] in shown
 
 
-@pytest.mark.parametrize("path", ["README.md", "notebooks/README.md", "tests/README.md", "tvae_core/README.md"])
+@pytest.mark.parametrize(
+    "path", ["README.md", "notebooks/README.md", "tests/README.md", "tvae_core/README.md"]
+)
 def test_every_linked_file_is_there(path):
     links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / path).read_text(encoding="utf-8"))
     assert [link for link in links if not (ROOT / path).parent.joinpath(link).exists()] == []
