@@ -11,7 +11,7 @@ from tvae_core.data import dsprites
 from tvae_core.data.sequences import SPLITS
 from tvae_core.experiments import EXPERIMENTS, follows_paper, read_experiment, write_experiment
 from tvae_core.reproduce.notebooks import notebooks
-from tvae_core.scales import RECIPE, SCALES
+from tvae_core.scales import RECIPE_OPTIONS, SCALES
 from tvae_core.training.runs import Run
 
 CHANGES = [
@@ -167,8 +167,8 @@ def test_another_scales_recipe_keeps_the_length_and_the_measures():
                 row.at_scale(recipe),
                 row.at_scale(scale),
             )
-            assert all(getattr(exp, option) == getattr(there, option) for option in RECIPE)
-            assert exp.with_options(**{option: getattr(here, option) for option in RECIPE}) == here
+            assert all(getattr(exp, option) == getattr(there, option) for option in RECIPE_OPTIONS)
+            assert exp.with_options(**{option: getattr(here, option) for option in RECIPE_OPTIONS}) == here
             if recipe in ("paper", scale):  # `auto` is written as nothing: a run resolves it
                 assert read_experiment(write_experiment(exp), scale) == exp
             assert follows_paper(exp) is (recipe == "paper")
@@ -183,3 +183,6 @@ def test_a_recipe_is_a_scale_and_can_be_changed():
     )
     with pytest.raises(ValueError, match=r"recipe 'papr' is not one of .* did you mean 'paper'"):
         read_experiment("nontvae_mnist recipe=papr", "quick")
+    for unset in ("recipe=", "recipe=None", "recipe=0", "recipe=[]"):
+        with pytest.raises(ValueError, match="is not one of smoke, quick, long, paper"):
+            read_experiment(f"nontvae_mnist {unset}", "quick")

@@ -17,7 +17,7 @@ from tvae_core.config import Experiment
 from tvae_core.data.own_files import read_sequences
 from tvae_core.data.sequences import held_out_frames
 from tvae_core.files import DATA
-from tvae_core.scales import RECIPE, SCALES
+from tvae_core.scales import RECIPE_OPTIONS, SCALES
 from tvae_core.validation import check_choice, parse_setting
 
 _DSPRITES = {"data": "dsprites", "n_caps": 15, "cap_dim": 15, "n_transforms": 15}
@@ -141,7 +141,8 @@ def read_experiment(text: str, scale: str, settings: Sequence[str] = ()) -> Expe
     """Return the experiment of a name at a scale, with the options changed that follow it as `key=value`.
 
     Values are read as Python, or else as text. `max_steps=5x` is five times as many steps, or epochs, as the
-    scale has. `recipe=paper` trains as another scale does, for as long as this one (scales.RECIPE).
+    scale has. `recipe=paper` takes the options of training (scales.RECIPE_OPTIONS) from scale paper;
+    length, data and measuring stay those of this scale.
     settings: more options, written alike. Raises ValueError for an unknown name, option or scale, naming the
     nearest, or a wrong value.
 
@@ -157,8 +158,8 @@ def read_experiment(text: str, scale: str, settings: Sequence[str] = ()) -> Expe
     name, *written = re.split(r"\s+(?=\w+=)", text.strip())
     options = dict(map(parse_setting, [*written, *settings]))
     row = _row(name, "sequences" in options).at_scale(scale)
-    if recipe := options.pop("recipe", None):
-        row = _with_recipe(row, check_choice(str(recipe), SCALES, "recipe"))
+    if "recipe" in options:
+        row = _with_recipe(row, check_choice(str(options.pop("recipe")), SCALES, "recipe"))
     if times := re.fullmatch(r"(\d{0,6}\.?\d{1,6})x", str(options.get("max_steps"))):
         length = "max_steps" if row.max_steps else "max_epochs"
         options.pop("max_steps")
@@ -177,12 +178,12 @@ def write_experiment(exp: Experiment) -> str:
 def follows_paper(exp: Experiment) -> bool:
     """Return whether an experiment is trained as in the paper: optimizer, start, batch and precision."""
     row = row_of(exp)  # at scale paper
-    return all(getattr(exp, option) == getattr(row, option) for option in RECIPE)
+    return all(getattr(exp, option) == getattr(row, option) for option in RECIPE_OPTIONS)
 
 
 def _with_recipe(exp: Experiment, scale: str) -> Experiment:
     row = row_of(exp).at_scale(scale)
-    return replace(exp, **{option: getattr(row, option) for option in RECIPE})
+    return replace(exp, **{option: getattr(row, option) for option in RECIPE_OPTIONS})
 
 
 def _changes(exp: Experiment, row: Experiment) -> list[str]:

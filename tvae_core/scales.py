@@ -18,7 +18,7 @@ SCALES: Mapping[str, Mapping[str, object]] = {
     "paper": {},
 }
 _NO_RECIPE = {"source", "max_steps", "eval_sequences", "n_is_samples"}  # which data, how long, how measured
-RECIPE = tuple(sorted({option for changes in SCALES.values() for option in changes} - _NO_RECIPE))
+RECIPE_OPTIONS = tuple(sorted({option for changes in SCALES.values() for option in changes} - _NO_RECIPE))
 
 
 def default_scale(device: str) -> str:

@@ -103,6 +103,9 @@ def test_the_papers_recipe_is_one_training_as_it_goes_on(runs):
     assert elbo.curves[-1].y == [-900.0, -len(runs)]
     assert [n for n, _ in elbo.ticks] == [2, 8, 40]
     mean, worst = margin.curves[-2:]
+    assert len(length_panels([last])) == 2  # without any other recipe
+    last.history[-1].pop("validation_elbo"), last.history[1].pop("validation_elbo")
+    assert length_panels([last]) == []
     assert (mean.label, mean.y, worst.y) == (PAPER, [len(runs) + 2.0] * 2, [len(runs) + 1.0] * 2)
 
 

@@ -1,4 +1,4 @@
-"""The study: the worth of each part of the training recipe, and of longer training at either KL price."""
+"""The study: the worth of each part of the training recipe, and of longer training by each recipe."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,10 @@ import pandas as pd
 from tvae_core.experiments import follows_paper
 from tvae_core.figures.comparison import MARGIN, average, groups, margin_of, table_rows
 from tvae_core.plotting.charts import Curve, Panel
+from tvae_core.training.learner import VALIDATION
 from tvae_core.training.runs import Run
 
-FRAME, ELBO = "nats/frame", "elbo"
+FRAME, _ELBO = "nats/frame", f"{VALIDATION}elbo"
 PAPER = "the paper's recipe"
 STUDY = ("elbo", "nll", "reconstruction", "roll_held_out", "kl_z", "kl_u", "iwae_sequence")
 PRICE = {"kl_floor", "kl_hold", "kl_ramp"}
@@ -83,23 +84,23 @@ def length_rows(runs: Sequence[Run]) -> list[Mapping[str, object]]:
     return sorted(rows, key=lambda row: (kinds.index(row["data"]), row["recipe"], row["steps"]))
 
 
-def _looks(runs: Sequence[Run]) -> list[Mapping[str, object]]:
-    """Return rows like those of length_rows of the looks at the validation split in the longest training."""
+def _validation_rows(runs: Sequence[Run]) -> list[Mapping[str, object]]:
+    """Return a row for each validation of the longest training, with the keys of length_rows."""
     rows = []
     for data, own in by_training_data(runs).items():
         longest = max(map(steps, own))
-        seeds = [run.history for run in own if steps(run) == longest]
-        for looks in zip(*seeds, strict=True):
-            if f"validation_{ELBO}" in looks[0]:
-                margin = [fmean(each) for each in zip(*map(_margins, looks), strict=True)]
-                ends = (fmean(margin), min(margin)) if margin else (None, None)
-                about = {"data": data, "recipe": recipe(own[0]), "steps": looks[0]["step"]}
-                rows.append(about | _named(fmean(look[f"validation_{ELBO}"] for look in looks), ends))
+        history = [row for run in own if steps(run) == longest for row in run.history if _ELBO in row]
+        for step in sorted({row["step"] for row in history}):
+            seeds = [row for row in history if row["step"] == step]
+            margin = [fmean(each) for each in zip(*map(_margins, seeds), strict=True)]
+            ends = (fmean(margin), min(margin)) if margin else (None, None)
+            about = {"data": data, "recipe": recipe(own[0]), "steps": step}
+            rows.append(about | _named(fmean(row[_ELBO] for row in seeds), ends))
     return rows
 
 
-def _margins(look: Mapping[str, int | float]) -> list[float]:
-    return [value for key, value in look.items() if key.startswith(f"validation_{MARGIN}/")]
+def _margins(row: Mapping[str, object]) -> list[float]:
+    return [value for key, value in row.items() if key.startswith(f"{VALIDATION}{MARGIN}/")]
 
 
 def length_panels(runs: Sequence[Run]) -> list[Panel]:
@@ -111,15 +112,17 @@ def length_panels(runs: Sequence[Run]) -> list[Panel]:
     have no panel.
     """
     ours, paper = ([run for run in runs if (recipe(run) == PAPER) is is_paper] for is_paper in (False, True))
-    panels, ends, rows = [], length_rows(ours), length_rows(ours) + _looks(paper)
+    panels, ends, rows = [], length_rows(ours), length_rows(ours) + _validation_rows(paper)
     for data in by_training_data(runs):
         own = [row for row in rows if row["data"] == data]
+        if not own:
+            continue
         lengths = {row["steps"] for row in ends if row["data"] == data} | {max(row["steps"] for row in own)}
         ticks = [(n, f"{n:,}") for n in sorted(lengths)]
         for name, keys in {"ELBO": ("ELBO",), "roll margin": MARGINS}.items():
             curves = [
-                Curve(words, look, *_xy(own, words, key), control=key == MARGINS[1])
-                for look, words in enumerate(dict.fromkeys(row["recipe"] for row in rows))
+                Curve(words, style, *_xy(own, words, key), control=key == MARGINS[1])
+                for style, words in enumerate(dict.fromkeys(row["recipe"] for row in rows))
                 for key in keys
             ]
             if any(len(curve.x) > 1 for curve in curves) and any(y is not None for y in curves[0].y):
@@ -143,7 +146,7 @@ def part_panels(runs: Sequence[Run]) -> list[Panel]:
     panels = []
     for data, own in by_training_data(runs).items():
         first = [seeds[0] for seeds in groups(own).values()]
-        for key, words in {"validation_elbo": "ELBO", "validation_roll_held_out": "roll, held out"}.items():
+        for key, words in {_ELBO: "ELBO", f"{VALIDATION}roll_held_out": "roll, held out"}.items():
             if any(key in row for run in first for row in run.history):
                 curves = [_curve(run, key, looks[changed_options(run)]) for run in first]
                 panels.append(Panel(f"{data}: {words}", "minutes of training", f"{words}, {FRAME}", curves))
@@ -185,7 +188,7 @@ def part_rows(runs: Sequence[Run]) -> list[Mapping[str, object]]:
 def _ends(runs: Sequence[Run]) -> dict[str, float | None]:
     margin = margin_of(runs).values()
     ends = (fmean(margin), min(margin)) if margin else (None, None)
-    return _named(average(runs, "trained", ELBO), ends)
+    return _named(average(runs, "trained", "elbo"), ends)
 
 
 def _named(elbo: float | None, margins: tuple[float | None, float | None]) -> dict[str, float | None]:

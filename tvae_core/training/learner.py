@@ -23,6 +23,7 @@ from tvae_core.training.warm_start import load_start
 
 TERMS = ("nll", "kl_z", "kl_u")
 LOG_STEPS = 50  # between two rows of the history
+VALIDATION = "validation_"  # before the keys of its measures in a row of the history
 VALIDATIONS = 12  # measurements of the validation split in a training of so many steps
 VALIDATION_SEQUENCES = 100  # sequences of it, where the test split is sampled too
 
@@ -200,4 +201,4 @@ class Learner:
         row = flat(evaluate_sequences(self.model, exp, self.data.validation)[0])
         skipped = ("n_sequences", "iwae_sequence", "iwae_per_frame")
         known = {key: value for key, value in row.items() if value is not None and key not in skipped}
-        return {f"validation_{key}": value for key, value in known.items()}
+        return {f"{VALIDATION}{key}": value for key, value in known.items()}
