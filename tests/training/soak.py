@@ -54,9 +54,8 @@ def row(seconds: float, rounds: int) -> dict[str, float | int]:
         "rounds": rounds,
         "resident": round(megabytes("VmRSS"), 1),
         "peak": round(megabytes("VmHWM"), 1),
-        "in_use": round(
-            (c.uordblks + c.hblkhd) / 2**20, 2
-        ),  # by mallinfo2: blocks of the heap, and mapped ones
+        # by mallinfo2: blocks of the heap, and mapped ones
+        "in_use": round((c.uordblks + c.hblkhd) / 2**20, 2),
         "kept_free": round(c.fordblks / 2**20, 2),
         "python_blocks": sys.getallocatedblocks(),
         "python_objects": len(gc.get_objects()),

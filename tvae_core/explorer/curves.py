@@ -22,7 +22,7 @@ def costs(sequence: EncodedSequence, capsules: Capsules = None) -> PerFrame:
     """Return what each frame costs, in nats: decoded from the whole roll that reaches it, and controls.
 
     `roll`: −log p(x_l | g(Roll_{l - l0}(t_l0))). `not rolled` and `rolled backwards`: the same for δ = 0 and
-    l0 - l. `mean of seen frames`: of that mean, with the clamp (measures.rolls.CLAMPS) that suits the
+    l0 - l. `mean of seen frames`: what that mean costs, with the clamp (measures.rolls.CLAMPS) that suits the
     held-out frames best. `best control`: what the best of these three costs; one that decodes the same
     latents as the roll (no step, or half a turn) does not count.
     """

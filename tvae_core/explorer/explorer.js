@@ -4,7 +4,7 @@ const name = (element, words, role) => {
   element.ariaLabel = words;
   if (role) element.role = role;
 };
-const mend = () => {
+const addNames = () => {
   for (const slider of all(".widget-slider")) {
     const words = slider.querySelector("label").textContent;
     name(slider.querySelector(".noUi-handle"), words);
@@ -21,7 +21,7 @@ const mend = () => {
   for (const button of all(".tvae-cells button")) name(button, button.title);
   for (const button of all(".widget-toggle-button, .tvae-cells button")) button.ariaPressed = button.matches(".mod-active, .tvae-chosen");
 };
-new MutationObserver(mend).observe(root, { childList: true, subtree: true, attributeFilter: ["class"] });
+new MutationObserver(addNames).observe(root, { childList: true, subtree: true, attributeFilter: ["class"] });
 // ipycanvas keeps every key, Tab too.
 root.addEventListener("keydown", (event) => { if (event.key === "Tab") event.stopPropagation(); }, true);
-mend();
+addNames();

@@ -19,6 +19,12 @@ def named_factors(run: Run) -> tuple[tuple[str, str], ...]:
     return tuple((title_of(run, factor), factor) for factor in factors_of(run))
 
 
+def _reveal_button() -> widgets.ToggleButton:
+    words = "The frames that the rolled t does not depend on, with a grey border"
+    look = {"icon": "eye", "layout": {"width": "200px"}}
+    return widgets.ToggleButton(description="Show held-out frames", tooltip=words, **look)
+
+
 class ControlsPanel(ExplorerPanel):
     """Choose what is shown, and roll it by a slider or Play; what is not chosen anew stays as it was."""
 
@@ -45,12 +51,7 @@ class ControlsPanel(ExplorerPanel):
             step=1 / STEPS, description="Roll δ", readout_format="+.2f", layout=layout, style=WORDS
         )
         self.play = widgets.Play(interval=120, repeat=True, show_repeat=False, description="Play")
-        self.reveal = widgets.ToggleButton(
-            description="Show held-out frames",
-            tooltip="The frames that the rolled t never saw, with a grey border",
-            icon="eye",
-            layout={"width": "200px"},
-        )
+        self.reveal = _reveal_button()
         self.arrange(
             [self.run, self.factor, self.words],
             [widgets.HTML("Example"), self.before, self.after, self.examples],

@@ -23,9 +23,9 @@ from tvae_core.explorer.svg import MAP_HEIGHT, MAP_WIDTH, RING_SIDE, Curve, char
 ABOUT = (
     "A roll by δ moves every value of t by δ units along its capsule; what leaves at one end comes in at the "
     "other. If the model has learned the transformation, t of frame {l0} rolled by δ is t of frame {l0} + δ "
-    "and decodes to it. Frames with a grey border are held out: t of frame {l0} never saw them, since W lets "
-    "it read the others alone. It fails where a control costs less: t not rolled, t rolled backwards, or the "
-    "mean of the seen frames. Less is better."
+    "and decodes to it. Frames with a grey border are held out: t of frame {l0} does not depend on them, as "
+    "W sums over the other frames alone. The roll has failed where a control costs less: t not rolled, t "
+    "rolled backwards, or the mean of the seen frames."
 )
 KINDS, UNKNOWN = ("first", "second", "third"), "hidden"
 
@@ -83,6 +83,8 @@ class RollPanel(ExplorerPanel):
             return f"{which}Between two frames; the nearest is frame {roll.frame}."
         if hidden:
             return f"{which}Frame {roll.frame} is hidden. What will it look like?"
+        if not roll.shift:
+            return f"{which}Nothing is rolled yet."
         won = "The roll is better" if roll.cost < control else "The roll is worse"
         return f"{which}{won}: it costs {roll.cost:.0f} nats, the best control {control:.0f}."
 

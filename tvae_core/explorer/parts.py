@@ -37,7 +37,9 @@ class Pointer(Canvas):
     """A clear layer that says where a mouse or a finger is."""
 
     def __init__(self, side: tuple[int, int], *does: At, arrow: At = ignore):
-        """Call functions when it goes down, moves, goes up and leaves, and for arrow keys one with a step.
+        """Call the four of `does` when mouse or finger goes down, moves, goes up and leaves.
+
+        For an arrow key `arrow` is called with a step to the right and one down.
 
         `side` is width and height. Its name for screen readers is the caption above it (explorer.js).
         """

@@ -11,7 +11,9 @@ from markupsafe import Markup, escape
 _ASIDE = {"exercise", "picture"}  # tags of cells that say nothing about this run
 
 # Stands in the first cell of every notebook that trains in seconds as stored; the page says it itself.
-SMOKE = "**At scale `smoke` what is drawn is noise.** The effect shows at `quick`, and more of it at `long`."
+SMOKE = (
+    "**At scale `smoke` the figures show noise**, since so few steps teach nothing. Use `quick` or `long`."
+)
 
 
 class Article(NamedTuple):
