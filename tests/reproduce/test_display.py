@@ -33,11 +33,13 @@ def display(tmp_path, clock, monkeypatch):
     runs = {
         key: (name, Run(EXPERIMENTS[name].at_scale("quick"), tmp_path / key)) for key, name in names.items()
     }
-    for _, run in runs.values():
-        run.__dict__["provenance"] = {"seconds": 90.0}
     request = Request([], "quick")
     tasks = [Task(Notebook(tmp_path / f"{name}.ipynb"), request, runs) for name in ("fig4", "table1")]
-    return Display(tasks, 2, tmp_path / "progress", terminal(100))
+    following = Display(tasks, 2, tmp_path / "progress", terminal(100))
+    for _, run in runs.values():
+        run.__dict__["provenance"] = {"seconds": 90.0}
+    monkeypatch.setattr(Run, "complete", property(lambda run: "provenance" in run.__dict__))
+    return following
 
 
 def terminal(width, **options):
@@ -95,6 +97,12 @@ def test_what_ends_is_a_line(display):
         "failed   fig4: LookupError: why",
     ]
     assert "1 of 3 runs trained, 0 of 2 notebooks made, 2 failed" in display.whole()
+
+
+def test_a_training_that_left_no_provenance_does_not_stop_the_display(display):
+    del display.runs["b"].__dict__["provenance"]
+    display.hear("train\tb\tended\t0")
+    assert display.console.file.getvalue() == "trained  tvae_Lhalf_mnist, scale quick, seed 1\n"
 
 
 def test_without_a_terminal_there_are_plain_lines(display):

@@ -1,22 +1,32 @@
 """The jobs of run_all.sh: packs in place of experiments, one job for all seeds, one for all notebooks."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tvae_core.reproduce import run_all
-from tvae_core.reproduce.notebooks import reproducible
+from tvae_core.reproduce.notebooks import NOTEBOOKS, reproducible
 from tvae_core.reproduce.report import Item
 from tvae_core.reproduce.request import read_request
 from tvae_core.reproduce.status import Status, input_digests
 from tvae_core.reproduce.tasks import tasks, trainings
+from tvae_core.training.progress import PROGRESS_VARIABLE
 from tvae_core.training.registry import open_run
 
 PACK = Path(__file__).parents[1] / "training" / "format_1.tvae"
+# In place of a training of three runs: one is trained, then the job is interrupted.
+INTERRUPTED = """
+import sys
+from pathlib import Path
+Path("runs/new/results.json").write_text("{}")
+sys.exit(130)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +120,20 @@ def test_notebooks_do_not_wait_for_a_training_of_others_that_failed(available, m
     assert run_all.make(request, stale, {}) == 1 and calls == [["fig2", "fig23"], ["fig2"]]
     calls.clear()
     assert run_all.make(asked(available, "--only fig2,fig23"), stale, {}) == 1 and len(calls) == 1  # no group
+
+
+def test_only_what_a_job_trained_is_said_to_be_trained(tmp_path):
+    for name in ("runs/old", "runs/new", "call", "tvae_core"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "runs" / "old" / "results.json").write_text("{}")
+    (tmp_path / "tvae_core" / "start.py").write_text(INTERRUPTED)
+    progress, given = tmp_path / "progress", tmp_path / "call" / "config.json"
+    job = {"experiment": "nontvae_mnist", "seeds": "1,2,3", "runs": ["old", "new", "none"]}
+    config = {"folder": "call", "threads": 1, "scale": "smoke", "device": "cpu", "notebooks": []}
+    given.write_text(json.dumps(config | {"trainings": {"0": job}}))
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(NOTEBOOKS / "Snakefile"), "--cores", "1"]
+    command += ["--directory", str(tmp_path), "--configfile", str(given), "--", "call/0.trained"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), PROGRESS_VARIABLE: str(progress)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    ended = [line.split("\t")[1::2] for line in progress.read_text().splitlines() if "ended" in line]
+    assert ended == [["old", "130"], ["new", "0"], ["none", "130"]], done.stderr

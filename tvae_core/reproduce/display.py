@@ -129,13 +129,13 @@ class Display:
         if not code:
             self.took[job.kind].append(time.monotonic() - job.began)
         words, seconds = f"{'failed ' if code else _DONE[job.kind]}  {job.name}", 0.0
-        if job.kind == "train" and key in self.runs and not code:
+        if job.kind == "train" and not code and key in self.runs and self.runs[key].complete:
             seconds = self.runs[key].provenance["seconds"]
         elif job.kind == "notebook":
             notebook = self.tasks[key].notebook
             seconds = 0.0 if code else Item(notebook, self.scale, Status("made")).seconds
             words += f": {notebook.error_message(self.scale)}" if code else ""
-        words += "" if code else f", {minutes(seconds)} minutes"
+        words += f", {minutes(seconds)} minutes" if seconds else ""
         self.write(words if self.console.is_terminal else f"{words} ({self.whole()})")
 
     def seconds_left(self) -> float | None:
