@@ -75,8 +75,10 @@ def test_what_is_known_of_own_sequences_goes_with_their_latents(small_run, seque
     )
     assert np.array_equal(own["t"], encode(small_run, x, n=2)["t"])
     np.savez(tmp_path / "own.npz", x=x.numpy(), **known)
-    assert share._own(tmp_path / "own.npz", small_run).names == ("a", "b", "c")
+    assert list(share._own(tmp_path / "own.npz", small_run)["names"]) == ["a", "b", "c"]
     assert encode(small_run, Sequences(x), n=1).keys() == encode(small_run, x, n=1).keys()
+    for given in (Sequences(x, labels=[0] * 3), {"x": x, "labels": [0] * 3}):
+        assert encode(small_run, given, n=2)["labels"].tolist() == [0, 0]
 
 
 def test_a_plain_vae_has_no_u():
@@ -97,6 +99,8 @@ def test_what_cannot_be_encoded_or_decoded_is_refused(small_run):
         r"outside \[0, 1\]": lambda: encode(small_run, frames * torch.nan),
         "did you mean 'test'": lambda: encode(small_run, split="tets"),
         r"t is \(1, 18, 3\), but must be \(N, S, 2, 18\)": lambda: decode(small_run, torch.zeros(1, 18, 3)),
+        "sequences hold frames; they must hold x": lambda: encode(small_run, {"frames": frames}),
+        r"labels has shape \(2,\)": lambda: encode(small_run, {"x": frames, "labels": [0, 1]}),
         "not finite": lambda: decode(small_run, torch.full((1, 1, 2, 18), torch.inf)),
     }
     for words, call in refusals.items():
@@ -121,6 +125,21 @@ def test_the_commands_write_what_the_calls_return(packed, tmp_path, capsys, monk
     assert (
         main(["encode", *from_pack, "--x", str(tmp_path / "own.npz"), "--out", str(tmp_path / "z.npz")]) == 0
     )
+
+
+def test_files_that_could_not_be_trained_on_are_encoded(packed, sequences, arrays, tmp_path, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    known = {key: arrays[key] for key in ("factors", "labels", "names", "varied")}
+    first = {key: value[:2] for key, value in known.items() if key == "labels"}
+    for n, said in {2: first, 30: known}.items():
+        np.savez(tmp_path / "own.npz", x=sequences[0][:n].numpy(), **said)
+        words = ["--from", str(packed[0]), "--x", str(tmp_path / "own.npz"), "--out", str(tmp_path / "z.npz")]
+        assert main(["encode", *words]) == 0
+        with np.load(tmp_path / "z.npz") as found:
+            assert found["t"].shape == (n, 18, 2, 18) and "varied" not in found.files
+            assert {k: found[k].tolist() for k in said if k != "varied"} == {
+                k: v.tolist() for k, v in said.items() if k != "varied"
+            }
 
 
 def test_files_that_are_no_arrays_are_refused_and_nothing_is_written(packed, tmp_path, capsys, monkeypatch):

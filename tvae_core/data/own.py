@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -52,18 +53,11 @@ class Sequences:
 
     def __post_init__(self):
         x = _pixels(self.x)
-        n, s = x.shape[:2]
-        factors = _whole(self.factors, "factors", (n, s, None), np.zeros((n, s, 0)))
-        names = tuple(str(name) for name in np.asarray(self.names, str).reshape(-1))
-        names = names or tuple(f"factor{i + 1}" for i in range(factors.shape[2]))
-        if len(names) != factors.shape[2] or len(set(names)) != len(names) or any("/" in k for k in names):
-            raise ValueError(
-                f"names are {names}, but there must be {factors.shape[2]} different ones without /"
-            )
+        factors, names, labels = check_known(x.shape[:2], self.factors, self.names, self.labels)
         closed = np.asarray(self.closed)
         if closed.size != 1 or closed.dtype.kind not in "biu":
             raise ValueError(f"closed is {self.closed!r}, but must be True or False")
-        labels = _whole(self.labels, "labels", (n,), np.zeros(n))
+        self._set(labelled=self.labels is not None)  # labels that are all 0 may be given too
         self._set(x=x, factors=factors, names=names, labels=labels, closed=bool(closed))
         self._set(split=self._splits())
 
@@ -132,9 +126,7 @@ class Sequences:
         counts = [len(self.factors[..., f].unique()) for f in range(len(self.names))]
         return {
             "N, S, channels, height, width": list(self.x.shape),
-            "pixels": f"{self.x.dtype}, {self.x.min().item():g} to {self.x.max().item():g}".removeprefix(
-                "torch."
-            ),
+            "pixels": f"{self.x.numpy().dtype}, {self.x.min().item():g} to {self.x.max().item():g}",
             "closed": self.closed,
             "split": {name: self.split.count(name) for name in SPLITS},
             "values of factors": dict(zip(self.names, counts, strict=True)),
@@ -180,6 +172,19 @@ def _pixels(x: object) -> Tensor:
         bytes_ = "; values up to 255 belong in uint8" * (1 < high <= 255 and low >= 0)
         raise ValueError(f"x lies in [{low:g}, {high:g}], but must lie in [0, 1]{bytes_}")
     return x.float()
+
+
+def check_known(
+    shape: Sequence[int], factors: object, names: object, labels: object
+) -> tuple[Int[Tensor, "N S F"], tuple[str, ...], Int[Tensor, " N"]]:
+    """Return factors, a name for each, and labels, of N sequences of S frames; ValueError for others."""
+    n, s = shape
+    factors = _whole(factors, "factors", (n, s, None), np.zeros((n, s, 0)))
+    names = tuple(str(name) for name in np.asarray(names, str).reshape(-1))
+    names = names or tuple(f"factor{i + 1}" for i in range(factors.shape[2]))
+    if len(names) != factors.shape[2] or len(set(names)) != len(names) or any("/" in k for k in names):
+        raise ValueError(f"names are {names}, but there must be {factors.shape[2]} different ones without /")
+    return factors, names, _whole(labels, "labels", (n,), np.zeros(n))
 
 
 def _whole(values: object, what: str, shape: tuple[int | None, ...], default: np.ndarray) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tvae_core.data.own import Sequences
+from tvae_core.data.own import Sequences, check_known
 from tvae_core.data.sequences import SPLITS, to_tensor
 from tvae_core.files import write_atomically
 from tvae_core.measures.evaluation import BATCH, test_batches
@@ -22,19 +22,23 @@ Arrays = dict[str, np.ndarray]
 
 @torch.inference_mode()
 def encode(
-    run: Run, x: np.ndarray | Tensor | Sequences | None = None, split: str = "test", n: int | None = None
+    run: Run,
+    x: np.ndarray | Tensor | Sequences | Mapping | None = None,
+    split: str = "test",
+    n: int | None = None,
 ) -> Arrays:
     """Encode sequences with the model of a run and return their latents as arrays.
 
-    x: your own sequences (N, S, channels, height, width), uint8 or in [0, 1], or as `Sequences`; None: those
-    of a split of the run's data, `train`, `validation` or `test`. Those of the test split are the ones that
-    evaluate measures. n: only the first n of them.
+    x: your own sequences (N, S, channels, height, width), uint8 or in [0, 1]; `Sequences`; or a mapping
+    with the key x and, if they are known, factors, names and labels as of `Sequences`: without a split, one
+    sequence is enough. None: those of a split of the run's data, `train`, `validation` or `test`. Those of
+    the test split are the ones that evaluate measures. n: only the first n of them.
 
     Axes: N sequences, S frames, C capsules, D units, F factors. Returned, float32 unless said otherwise:
     t (N, S, C, D) at E[z] and E[u²] (TVAE.latents); z_mean and z_logvar, u_mean and u_logvar (N, S, C, D),
     the posteriors of z and u, the latter not for a plain VAE; and of a split factors (N, S, F), varied (N,)
-    and labels (N,), int64, as in Batch, and names (F,), those of the factors. Of `Sequences` factors, names
-    and labels, if they have them.
+    and labels (N,), int64, as in Batch, and names (F,), those of the factors. Of your own
+    factors, names and labels, if they were given.
 
     Raises ValueError for another split, for frames that the model cannot see, and for values outside [0, 1].
 
@@ -48,9 +52,8 @@ def encode(
     """
     n = None if n is None else check_number("n", n, 1)
     parts: dict[str, list[Tensor]] = {}
-    known = _known(x, n) if isinstance(x, Sequences) else {}
-    x = x.x if isinstance(x, Sequences) else x
-    for batch in _split(run, split, n) if x is None else _own(run, x, n):
+    frames, known = (None, {}) if x is None else _read(run, x, n)
+    for batch in _split(run, split, n) if frames is None else _own(frames):
         q_z, q_u = run.model.encode(batch["x"])
         found = {"t": run.model.latents_of(q_z, q_u), "z_mean": q_z.mean, "z_logvar": q_z.logvar}
         found |= {"u_mean": q_u.mean, "u_logvar": q_u.logvar} if q_u else {}
@@ -82,17 +85,25 @@ def _split(run: Run, split: str, n: int | None) -> Iterator[dict[str, Tensor]]:
         yield batch._asdict()
 
 
-def _known(own: Sequences, n: int | None) -> Arrays:
-    """What own sequences say of themselves, as of a split."""
-    factors = {"factors": own.factors[:n].numpy(), "names": np.array(own.names, str)} if own.names else {}
-    return factors | ({"labels": own.labels[:n].numpy()} if own.labels.any() else {})
-
-
-def _own(run: Run, x: np.ndarray | Tensor, n: int | None) -> Iterator[dict[str, Tensor]]:
-    x, wanted = to_tensor("x", x), (run.exp.n_transforms, *run.model.image_shape)
+def _read(run: Run, own: np.ndarray | Tensor | Sequences | Mapping, n: int | None) -> tuple[Tensor, Arrays]:
+    """The frames of own sequences, and what is known of them, as of a split."""
+    if isinstance(own, Sequences):
+        known = ("factors", "names") * bool(own.names) + ("labels",) * own.labelled
+        own = {key: getattr(own, key) for key in ("x", *known)}
+    own = own if isinstance(own, Mapping) else {"x": own}
+    if "x" not in own:
+        raise ValueError(f"sequences hold {', '.join(map(str, own)) or 'nothing'}; they must hold x")
+    x, wanted = to_tensor("x", own["x"]), (run.exp.n_transforms, *run.model.image_shape)
     if x.ndim != 5 or tuple(x.shape[1:]) != wanted:
         raise ValueError(f"x is {tuple(x.shape)}, but must be (N, {', '.join(map(str, wanted))})")
-    for part in x[:n].split(BATCH):
+    names = own.get("names", ()) if "factors" in own else ()
+    factors, names, labels = check_known(x.shape[:2], own.get("factors"), names, own.get("labels"))
+    found = {"factors": factors[:n].numpy(), "names": np.array(names, str)} if names else {}
+    return x[:n], found | ({"labels": labels[:n].numpy()} if own.get("labels") is not None else {})
+
+
+def _own(x: Tensor) -> Iterator[dict[str, Tensor]]:
+    for part in x.split(BATCH):
         part = part.float() / 255 if x.dtype == torch.uint8 else part.float()
         if not ((part >= 0) & (part <= 1)).all():
             raise ValueError("x has values outside [0, 1]; give uint8, or a float in [0, 1]")

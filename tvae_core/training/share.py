@@ -86,14 +86,14 @@ def run_decode(run: Run, options: argparse.Namespace) -> Lines:
     return [f"{'frames':10} {frames.dtype!s:8} {frames.shape}", _written(options.out)]
 
 
-def _own(path: Path, run: Run) -> np.ndarray | Sequences:
-    """Own sequences, with factors and labels where an .npz has them."""
-    if path.suffix == ".npz":
-        x = read_array(path, "x")
-        with np.load(path, allow_pickle=False) as file:
-            if not {"factors", "labels"} & set(file.files):
-                return x
-    return read_sequences(path, run.exp.closed)
+def _own(path: Path, run: Run) -> Sequences | Mapping[str, np.ndarray]:
+    """Own sequences, with what an .npz knows of them; what else it holds, as of a split, is left."""
+    if path.suffix != ".npz":
+        return read_sequences(path, run.exp.closed)
+    x = read_array(path, "x")
+    with np.load(path, allow_pickle=False) as file:
+        known = {"factors", "names", "labels"} & set(file.files)
+    return {"x": x} | {key: read_array(path, key) for key in known}
 
 
 def _written(path: Path) -> str:
