@@ -15,7 +15,7 @@ from tvae_core.reproduce.notebooks import NOTEBOOKS, reproducible
 from tvae_core.reproduce.report import Item
 from tvae_core.reproduce.request import read_request
 from tvae_core.reproduce.status import Status, input_digests
-from tvae_core.reproduce.tasks import tasks, trainings
+from tvae_core.reproduce.tasks import Task, tasks, trainings
 from tvae_core.training.progress import PROGRESS_VARIABLE
 from tvae_core.training.registry import open_run
 
@@ -99,7 +99,7 @@ def test_slurm_is_given_a_job_an_experiment_and_one_for_all_notebooks(available,
         return planned[0].returncode
 
     monkeypatch.setattr(run_all, "run_group", dry_run)
-    code = run_all.run_snakemake(request, tasks(request), run_all._environment(request, {}))
+    code, _ = run_all.run_snakemake(request, tasks(request), run_all._environment(request, {}))
     said = planned[0].stdout + planned[0].stderr
     assert code == 0, said
     assert re.findall(r"(?m)^(\s*)rule (train|notebook_\d):", said).count(("", "train")) == 2
@@ -108,18 +108,34 @@ def test_slurm_is_given_a_job_an_experiment_and_one_for_all_notebooks(available,
     assert not list((tmp_path / ".snakemake").glob("call-*"))
 
 
-def test_notebooks_do_not_wait_for_a_training_of_others_that_failed(available, monkeypatch):
-    request = asked(available, "--only fig2,fig23 --executor slurm")
-    stale, calls = tasks(request), []
+@pytest.mark.parametrize(
+    ("words", "done", "again"),
+    [
+        ("--executor slurm", [], [["fig2"]]),
+        ("--executor slurm --force", [], [["fig2"]]),  # although its outputs of before are there
+        ("--executor slurm --force", ["fig2"], []),
+        ("--executor slurm", ["fig2"], []),  # it was executed, and failed by itself
+        ("", [], []),  # no group
+    ],
+)
+def test_notebooks_do_not_wait_for_a_training_of_others_that_failed(
+    available, tmp_path, monkeypatch, words, done, again
+):
+    """fig23's training fails; `done` are executed by the first call of Snakemake, `again` by others."""
+    calls = []
 
-    def run_snakemake(request, given, environment):
-        calls.append([task.notebook.name for task in given])
-        return int(len(calls) == 1)
+    def fail(command, environment, _):
+        given = Path(command[command.index("--configfile") + 1])
+        calls.append([job["name"] for job in json.loads(given.read_text())["notebooks"]])
+        for name in done:
+            (given.parent / f"{calls[0].index(name)}.executed").touch()
+        return 1
 
-    monkeypatch.setattr(run_all, "run_snakemake", run_snakemake)
-    assert run_all.make(request, stale, {}) == 1 and calls == [["fig2", "fig23"], ["fig2"]]
-    calls.clear()
-    assert run_all.make(asked(available, "--only fig2,fig23"), stale, {}) == 1 and len(calls) == 1  # no group
+    monkeypatch.setattr(run_all, "HOME", tmp_path)
+    monkeypatch.setattr(run_all, "run_group", fail)
+    monkeypatch.setattr(Task, "status", Status("made" if "--force" in words else "failed"))
+    request = asked(available, f"--only fig2,fig23 {words}")
+    assert run_all.make(request, tasks(request), {}) == 1 and calls == [["fig2", "fig23"], *again]
 
 
 def test_only_what_a_job_trained_is_said_to_be_trained(tmp_path):

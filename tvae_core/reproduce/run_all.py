@@ -95,8 +95,10 @@ def _path_with_which() -> str:
     return path
 
 
-def run_snakemake(request: Request, stale: Sequence[Task], environment: Mapping[str, str]) -> int:
-    """Make these again, and train the runs that they need."""
+def run_snakemake(
+    request: Request, stale: Sequence[Task], environment: Mapping[str, str]
+) -> tuple[int, list[Task]]:
+    """Make these again, and train the runs that they need; return its code and what was not executed."""
     threads = 1 if request.executor else max(1, torch.get_num_threads() // request.parallel)
     here = ["--cores", str(request.parallel * threads)]
     where = ["--profile", request.executor, "--jobs", str(request.parallel)] if request.executor else here
@@ -115,7 +117,8 @@ def run_snakemake(request: Request, stale: Sequence[Task], environment: Mapping[
         snakemake += [*where, "--keep-going", "--rerun-incomplete", "--rerun-triggers", "input"]
         snakemake += ["--drop-metadata", "--", *(f"notebook_{i}" for i in range(len(stale)))]
         with Display(stale, request.parallel, progress) as display:
-            return run_group(snakemake, {**environment, PROGRESS_VARIABLE: str(progress)}, display.write)
+            code = run_group(snakemake, {**environment, PROGRESS_VARIABLE: str(progress)}, display.write)
+        return code, [task for i, task in enumerate(stale) if not (given.parent / f"{i}.executed").exists()]
 
 
 def make(request: Request, stale: Sequence[Task], environment: Mapping[str, str]) -> int:
@@ -123,11 +126,10 @@ def make(request: Request, stale: Sequence[Task], environment: Mapping[str, str]
 
     Notebooks that are one job wait for all trainings; if one failed, those that do not need it are made then.
     """
-    code = run_snakemake(request, stale, environment) if stale else 0
-    if code not in (0, 130) and request.executor:
-        able = [task for task in stale if all(run.complete for _, run in task.runs.values())]
-        left = [task for task in able if len(able) < len(stale) and task.status.word != "made"]
-        code = run_snakemake(request, left, environment) or code if left else code
+    code, left = run_snakemake(request, stale, environment) if stale else (0, [])
+    able = [task for task in left if all(run.complete for _, run in task.runs.values())]
+    if code not in (0, 130) and request.executor and 0 < len(able) < len(left):
+        code = run_snakemake(request, able, environment)[0] or code
     return code
 
 
