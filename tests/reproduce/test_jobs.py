@@ -77,6 +77,11 @@ def test_a_pack_that_cannot_be_had_is_refused(available, mine, capsys):
     assert "mine.tvae is damaged" in capsys.readouterr().err
 
 
+def test_a_pack_is_refused_where_a_notebook_needs_the_name_of_an_experiment(available, mine):
+    with pytest.raises(ValueError, match=r"'mine\.tvae' is not one of"):
+        asked(available, "--only fig2 --set topographies=['mine.tvae']")
+
+
 @pytest.mark.parametrize(("together", "seeds"), [(True, ["1,2"] * 2), (False, ["1", "2"] * 2)])
 def test_all_seeds_of_an_experiment_are_one_job_where_that_is_asked_for(available, together, seeds):
     words = "--only fig23,fig4 --seeds 1,2 --set experiments=['nontvae_mnist','bubbles_mnist']"

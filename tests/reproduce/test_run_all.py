@@ -103,10 +103,15 @@ def test_what_cannot_be_is_refused_in_one_sentence(available, monkeypatch, capsy
 
 @pytest.mark.parametrize(
     ("setting", "words"),
-    [("examples=[]", "is empty"), ("examples=['a']", "must be int"), ("examples=[-1]", "at least 0")],
+    [
+        ("examples=[]", "parameter 'examples' is empty"),
+        ("examples=['a']", "item of parameter 'examples' must be int"),
+        ("examples=[-1]", "item of parameter 'examples' is -1, but must be at least 0"),
+        ("examples=3", "parameter 'examples' must be list"),
+    ],
 )
 def test_what_a_list_holds_is_checked_too(setting, words):
-    with pytest.raises(ValueError, match=f"fig4: parameter 'examples' .*{words}"):
+    with pytest.raises(ValueError, match=f"fig4: {words}"):
         read_request(["--scale", "smoke", "--only", "fig4", "--set", setting], notebooks())
 
 

@@ -93,23 +93,28 @@ def _check_settings(settings: Mapping[str, object], chosen: Sequence[Notebook], 
             check_choice(
                 key, [p for p in notebook.parameters if p not in GIVEN], f"{notebook.name}: parameter"
             )
-            _check_value(f"{notebook.name}: parameter {key!r}", value, notebook.parameters[key], scale)
+            _check_value(notebook, key, value, scale)
 
 
-def _check_value(what: str, value: object, usual: object, scale: str) -> None:
-    """Refuse a value that is not of the kind of the usual one; texts in a list are experiments or packs."""
+def _check_value(notebook: Notebook, key: str, value: object, scale: str) -> None:
+    """Refuse a value that is not of the kind of the usual one; texts in a list name experiments."""
+    parameter, usual = f"parameter {key!r}", notebook.parameters[key]
+    _check_kind(f"{notebook.name}: {parameter}", value, usual)
+    if isinstance(usual, list) and usual:
+        if not value:
+            raise ValueError(f"{notebook.name}: {parameter} is empty")
+        for item in value:
+            _check_kind(f"{notebook.name}: item of {parameter}", item, usual[0])
+            if isinstance(item, str) and not (key == "experiments" and is_source(item)):  # a pack
+                read_experiment(item, scale)
+
+
+def _check_kind(what: str, value: object, usual: object) -> None:
     kind = type(usual)
     if type(value) is not kind and not (kind is float and type(value) is int):
         raise ValueError(f"{what} must be {kind.__name__}, not {value!r}")
     if kind is int:
         check_number(what, value, 0, MOST_NUMBERS)
-    if kind is list and usual:
-        if not value:
-            raise ValueError(f"{what} is empty")
-        for item in value:
-            _check_value(what, item, usual[0], scale)
-            if isinstance(item, str) and not is_source(item):
-                read_experiment(item, scale)
 
 
 def open_pack(text: object, folder: Path) -> Run | None:
