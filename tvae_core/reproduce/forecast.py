@@ -85,10 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"forecast: {error}", file=sys.stderr)
         return 2
     asked = tasks(request)
-    runs = list({folder: run.exp for task in asked for folder, (_, run) in task.runs.items()}.values())
+    needed = {folder: run for task in asked for folder, (_, run) in task.runs.items()}.values()
+    runs = [run.exp for run in needed if not run.folder.is_file()]  # a pack is trained already
     durations = job_hours(runs)
-    jobs = f"{len(durations) + 1} jobs" if asked else "no job"
-    print(f"Scale {request.scale}: {len(runs)} trainings and {len(asked)} notebooks in {jobs}")
+    jobs = len(durations) + bool(asked)
+    print(f"Scale {request.scale}: trainings: {len(runs)}, notebooks: {len(asked)}, jobs: {jobs}")
     longest = max(durations, default=0.0)
     print(f"{sum(map(steps, runs)):,} steps, {sum(durations):.1f} GPU hours, the longest {longest:.2f}")
     print(f"{sum(map(gigabytes, runs)):.1f} GB if all are trained at once")
