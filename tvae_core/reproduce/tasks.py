@@ -21,9 +21,8 @@ class Task:
 
     notebook: Notebook
     request: Request
-    runs: Mapping[
-        str, tuple[str, Run]
-    ]  # by folder or a pack's file: experiment as the notebook says, and run
+    # By folder or a pack's file: the experiment as the notebook says it, and the run.
+    runs: Mapping[str, tuple[str, Run]]
 
     @property
     def parameters(self) -> dict[str, object]:
