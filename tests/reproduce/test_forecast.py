@@ -43,7 +43,7 @@ def test_a_request_is_forecast_without_training(capsys):
         forecast.main(["--scale", "smoke", "--only", "fig2,fig23", "--seeds", "1,2", "--device", "cpu"]) == 0
     )
     head, counted, stored, heading, *rows = capsys.readouterr().out.splitlines()
-    assert head == "Scale smoke: trainings: 2, notebooks: 2, jobs: 2" and counted.startswith("16 steps")
+    assert head == "Scale: smoke, trainings: 2, notebooks: 2, jobs: 2" and counted.startswith("16 steps")
     assert stored == "0.5 GB if all are trained at once" and heading.startswith("GPUs")
     assert [row.split()[0] for row in rows] == ["1", "8", "64"]
     assert forecast.main(["--scale", "smok"]) == 2
@@ -61,4 +61,4 @@ def test_a_pack_is_trained_already(others, head, capsys):
     pack = Path(__file__).parents[1] / "training" / "format_1.tvae"
     words = ["--scale", "smoke", "--only", "fig23", "--device", "cpu"]
     assert forecast.main([*words, "--set", f"experiments=['{pack}'{others}]"]) == 0
-    assert capsys.readouterr().out.startswith(f"Scale smoke: {head}\n")
+    assert capsys.readouterr().out.startswith(f"Scale: smoke, {head}\n")

@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs = [run.exp for run in needed if not run.folder.is_file()]  # a pack is trained already
     durations = job_hours(runs)
     jobs = len(durations) + bool(asked)
-    print(f"Scale {request.scale}: trainings: {len(runs)}, notebooks: {len(asked)}, jobs: {jobs}")
+    print(f"Scale: {request.scale}, trainings: {len(runs)}, notebooks: {len(asked)}, jobs: {jobs}")
     longest = max(durations, default=0.0)
     print(f"{sum(map(steps, runs)):,} steps, {sum(durations):.1f} GPU hours, the longest {longest:.2f}")
     print(f"{sum(map(gigabytes, runs)):.1f} GB if all are trained at once")
