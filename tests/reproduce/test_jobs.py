@@ -94,6 +94,9 @@ def test_all_seeds_of_an_experiment_are_one_job_where_that_is_asked_for(availabl
 
 def test_slurm_is_given_a_job_an_experiment_and_one_for_all_notebooks(available, tmp_path, monkeypatch):
     monkeypatch.setattr(run_all, "HOME", tmp_path)
+    killed = tmp_path / ".snakemake" / "call-killed"
+    killed.mkdir(parents=True)
+    (killed / "progress").touch()
     request = asked(available, "--only fig2,fig23,fig22 --seeds 1,2 --executor slurm")
     planned = []
 

@@ -106,13 +106,15 @@ def run_snakemake(
     config = {"scale": request.scale, "device": request.device, "threads": threads, "trainings": jobs}
     config |= {"notebooks": [task.job(jobs) for task in stale]}
     (own := HOME / ".snakemake").mkdir(parents=True, exist_ok=True)  # a folder that all machines see
+    for left in own.glob("call-*"):  # from a killed call, for no other is at work here
+        shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="call-", dir=own) as folder:
         given, progress = Path(folder) / "config.json", Path(folder) / "progress"
         given.write_text(json.dumps(config | {"folder": f".snakemake/{Path(folder).name}"}))
         progress.touch()
         snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(NOTEBOOKS / "Snakefile")]
         snakemake += ["--directory", str(HOME), "--configfile", str(given), "--quiet", "all"]
-        if any((HOME / ".snakemake" / "locks").glob("*")):  # a killed call left it: no other is at work here
+        if any((own / "locks").glob("*")):  # likewise
             run_group([*snakemake, "--cores", "1", "--unlock"], environment)
         snakemake += [*where, "--keep-going", "--rerun-incomplete", "--rerun-triggers", "input"]
         snakemake += ["--drop-metadata", "--", *(f"notebook_{i}" for i in range(len(stale)))]
@@ -180,9 +182,8 @@ def comparable(available: Iterable[Notebook], scale: str) -> list[str]:
     """Return what a reference value can be of: the experiments, and the variants that notebooks show."""
     sound = (notebook for notebook in available if not error_in_experiments(notebook, {}, scale))
     texts = (text for notebook in sound for text in notebook.experiments({}))
-    return list(
-        dict.fromkeys([*EXPERIMENTS, *(write_experiment(read_experiment(text, scale)) for text in texts)])
-    )
+    shown = (write_experiment(read_experiment(text, scale)) for text in texts)
+    return list(dict.fromkeys([*EXPERIMENTS, *shown]))
 
 
 def show_list(request: Request) -> None:
