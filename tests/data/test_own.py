@@ -1,5 +1,8 @@
 """Your own sequences: every source leads to the same ones, a batch is what was given, the rest is refused."""
 
+import errno
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -99,6 +102,7 @@ REFUSED = {  # by what the sentence must say
     "all must be alike": lambda: read_sequences([X[0], X[1, :5]]),
     "have keys x, x and labels": lambda: read_sequences([{"x": X[0]}, {"x": X[1], "labels": 1}]),
     "an item holds frames; it must hold x": lambda: read_sequences([{"frames": X[0]}]),
+    "sequences are one mapping; give": lambda: read_sequences({"x": X}),
     "the list is empty": lambda: read_sequences([]),
     "n_transforms is 12, but .* 9": lambda: own_experiment(X, folder=None, n_transforms=12),
     "boundary is 'circular'": lambda: own_experiment(X, folder=None, closed=False, boundary="circular"),
@@ -127,6 +131,16 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     ):
         with pytest.raises(error, match=str(tmp_path / name[:1])):
             read_sequences(tmp_path / name)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    np.savez(tmp_path / "own.npz", x=X)
+    with np.load(tmp_path / "own.npz") as file, pytest.raises(ValueError, match="sequences are one mapping"):
+        read_sequences(file)
+    forbidden = PermissionError(errno.EACCES, "Permission denied", "own.npz")
+    monkeypatch.setattr(np, "load", Mock(side_effect=forbidden))
+    with pytest.raises(PermissionError, match="Permission denied"):
+        read_sequences(tmp_path / "own.npz")
 
 
 def test_splits_are_drawn_once_for_all_and_share_no_sequence():

@@ -33,6 +33,8 @@ def read_sequences(source: object, closed: bool | None = None) -> Sequences:
     end = {} if closed is None else {"closed": closed}
     if hasattr(source, "shape"):
         return Sequences(source, **end)
+    if isinstance(source, Mapping):  # what np.load returns too
+        raise ValueError("sequences are one mapping; give Sequences(**it), or the path of its file")
     if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
         kind = type(source).__name__
         raise ValueError(
@@ -78,6 +80,8 @@ def _read_path(path: Path, closed: bool | None) -> Sequences:
         file = np.load(path, allow_pickle=False)
         arrays = {"x": file} if isinstance(file, np.ndarray) else {key: file[key] for key in file.files}
     except (ValueError, OSError, EOFError, BadZipFile) as error:
+        if getattr(error, "errno", None):  # of the system, not of what the file holds
+            raise
         raise OSError(f"{path} is not a sound {path.suffix} file of plain arrays of numbers") from error
     if "x" not in arrays or not set(arrays) <= set(KEYS):
         raise ValueError(f"{path} holds {_some(arrays)}; it must hold x, and may hold {', '.join(KEYS[1:])}")
