@@ -140,7 +140,7 @@ OUT = ["export", "--name", "tvae_Lpartial_mnist", "--scale", "smoke", "--out"]
     [
         (["d.png"], "d.png is a folder; give the name of a file in it"),
         (["d.png/"], "d.png is a folder"),
-        (["text/roll.png"], "text/roll.png cannot be written, since "),
+        (["text/roll.png"], "text is not a folder"),
         (["roll"], "suffix '' is not one of .html, .gif, .png, .mp4"),
         (["roll.gif", "--capsules", "0-99999999999"], "names more than 10,000"),
         (["roll.gif", "--capsules", "3,18"], "capsule 18 is not one of 0 to 17"),
