@@ -59,9 +59,14 @@ def test_an_error_is_told_in_one_line_that_begins_with_the_file():
     assert one_line(ValueError("x" * 300 + " is\n no name")) == "x" * 100 + "… is no name"
 
 
-@pytest.mark.parametrize("name", ["../evil", "a/b", "a\\b", "", ".", "..", "a b", "a\n", "/tmp/x", "a:b"])
+@pytest.mark.parametrize(
+    "name", ["../evil", "a/b", "a\\b", "", ".", "..", "a b", "a\n", "/tmp/x", "a:b", "-a"]
+)
 def test_a_name_is_no_path(name):
-    with pytest.raises(ValueError, match=r"name is .*, but must be at most 100 letters"):
+    with pytest.raises(
+        ValueError,
+        match=r"name is .*, but must be at most 100 letters.*and begin with a letter, a digit or _",
+    ):
         Experiment(name=name)
 
 

@@ -29,10 +29,10 @@ from tvae_core.validation import between, check_choice, check_number, check_opti
 MOST_UNITS = 5000  # in a frame, or in a capsule over all frames: W has the square of that many entries
 _COLOURED = ("mnist", "mnist_dual", "mnist_perspective", "mnist_accelerating", "mnist_random")
 DATA_KINDS = (*_COLOURED, "mnist_grey", "dsprites", "own")
-
 # An annotation is also the check that a value passes.
 Topography = Annotated[str, one_of(("capsules", "lattice", "none"))]
-Name = Annotated[str, matching(r"\w[\w.+=-]{0,99}", "at most 100 letters, digits and _ . + = - alone")]
+_NAMES = "at most 100 letters, digits and _ . + = - alone, and begin with a letter, a digit or _"
+Name = Annotated[str, matching(r"\w[\w.+=-]{0,99}", _NAMES)]
 OwnKey = Annotated[str, matching("(own-[0-9a-f]{12})?", "a digest such as own-0123456789ab, or nothing")]
 Start = Annotated[str, matching(r"(\w[\w.+=-]*-[0-9a-f]{12})?", "a name and a digest, or nothing")]
 SEEDS = 0, 2**32 - 1

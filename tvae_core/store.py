@@ -50,7 +50,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
     size = int.from_bytes(content[:8], "little")
     header = _known(path, json.loads(content[8 : 8 + size]).get("__metadata__"))
     if header["digest"] != digest_of(tensors, header["about"]):
-        raise DamagedFile(f"{path} is damaged (its digest is another): delete it and ask again")
+        reason = "its contents do not match its digest"
+        raise DamagedFile(f"{path} is damaged ({reason}): delete it, and train or fetch it again")
     return tensors, _about(path, header)
 
 

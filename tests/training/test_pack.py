@@ -132,7 +132,7 @@ def changed(path, **words):
 
 NOT_PACKS = {
     "cut": (lambda path: path.write_bytes(path.read_bytes()[:5000]), "is damaged"),
-    "flipped": (lambda path: flip(path), "its digest is another"),
+    "flipped": (lambda path: flip(path), "its contents do not match its digest"),
     "foreign": (lambda path: path.write_bytes(b"PK"), "is damaged"),
     "newer": (lambda path: changed(path, format=FORMAT + 1), "update it"),
     "without results": (lambda path: changed(path, results={}), "lacks rows"),
