@@ -195,6 +195,15 @@ def test_the_terms_of_the_elbo_by_definition(row):
     assert found["kl_z"] != found["kl_u"]
 
 
+def test_a_model_without_u_pays_nothing_for_it():
+    exp = EXPERIMENTS["nontvae_dsprites"].at_scale("smoke").with_options(n_caps=2)
+    batch, g = next(evaluation.test_batches(exp, exp.build_sequences("test", exp.seed)))
+    with torch.inference_mode():
+        values, _ = evaluation.per_sequence(exp.build_model().eval(), exp, batch, g)
+    assert not values["kl_u"].any()
+    torch.testing.assert_close(values["elbo"], -(values["nll"] + values["kl_z"]))
+
+
 def test_the_first_sequences_are_the_first_of_those_that_are_measured(row):
     _, sequences, _, _ = row
     x = torch.cat([batch.x for batch, _ in evaluation.test_batches(SPRITES, sequences)])

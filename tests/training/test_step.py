@@ -252,6 +252,15 @@ def test_each_step_has_its_window(data, tmp_path):
         assert torch.equal(learner.model.grouper.fixed, own) == (number > 6)
 
 
+@pytest.mark.parametrize("term", range(3))
+def test_a_step_is_sound_only_if_all_its_terms_are_finite(term, data, tmp_path):
+    step = walk(learners(tiny("tvae_Lshort_mnist"), [1], tmp_path, data), 1)
+    assert step.terms[0, 3] == 1
+    step.terms[0, term] = torch.inf
+    step()
+    assert step.terms[0, 3] == 1
+
+
 def test_a_longer_window_adds_up_to_as_much():
     exp = EXPERIMENTS["tvae_Lshort_mnist"]
     own, longer = (window_matrix(exp, lengths) for lengths in ((5, 5), (18, 18)))
