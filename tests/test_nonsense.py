@@ -1,5 +1,6 @@
 """Nonsense as options, devices and paths of every command: one short line, before any work is done."""
 
+import ast
 import dataclasses
 import json
 import os
@@ -15,6 +16,7 @@ from tvae_core.files import write_atomically
 LONGEST = 700  # characters of a line that names what was given and what is allowed
 WORDS = ["", "-1", "1e400", "9" * 400, "a\nb", "x" * 3000]
 MORE = ["nan", "None", "True", "[]", "{}", "(0,)", "é", "\udcff", "'", "../x", "%s", "1,2", "1-2", "٣", "0x1"]
+FIELDS = [field.name for field in dataclasses.fields(Experiment)]
 OUTPUTS = {"export": ("--out", "html"), "pack": ("--out", "tvae"), "encode": ("--out", "npz")}
 OUTPUTS |= {"decode": ("--out", "npz"), "bench": ("--json", "json")}
 
@@ -52,22 +54,18 @@ def refused(words, capsys):
 
 
 @pytest.mark.parametrize("words", [WORDS, pytest.param(MORE, marks=pytest.mark.thorough)])
-@pytest.mark.parametrize("option", [field.name for field in dataclasses.fields(Experiment)])
+@pytest.mark.parametrize("option", [*FIELDS, "recipe"])
 def test_an_option_is_taken_or_refused_in_one_short_line(option, words, capsys):
     for word in words:
-        asked = [
-            "--name",
-            "tvae_Lshort_mnist",
-            "--scale",
-            "smoke",
-            "--show-config",
-            "--set",
-            f"{option}={word}",
-        ]
-        if main(asked) == 0:
-            assert option in json.loads(capsys.readouterr().out)
+        asked = ["--name", "tvae_Lshort_mnist", "--scale", "smoke", "--show-config", "--set"]
+        asked += [f"{option}={word}"]
+        taken = main(asked) == 0
+        shown = capsys.readouterr().out
+        if taken:
+            written = word and ast.literal_eval(word)
+            assert json.loads(shown)[option] == json.loads(json.dumps(written)), word
         else:
-            refused(asked, capsys.readouterr() and capsys)
+            refused(asked, capsys)
 
 
 @pytest.mark.parametrize("command", OUTPUTS)
