@@ -319,7 +319,8 @@ def test_counts_of_the_bench_are_whole_numbers(words, capsys):
         main(["bench", *words])
     assert stop.value.code == 2
     assert (
-        f"argument {words[0]}: {words[1]!r} is not a whole number from 1 to 1,000" in capsys.readouterr().err
+        f"argument {words[0]}: count {words[1]!r} is not a whole number from 1 to 1,000"
+        in capsys.readouterr().err
     )
 
 

@@ -22,9 +22,10 @@ from tvae_core.validation import (
     one_line,
     parse_numbers,
     parse_setting,
+    parse_whole,
 )
 
-MOST = 1000  # measurements of bench, and models at once
+MOST_MODELS = 1000  # measurements of bench, and models at once
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,10 +40,11 @@ def _seeds(text: str) -> list[int]:
         raise argparse.ArgumentTypeError(error) from error
 
 
-def _whole(text: str) -> int:
-    if not re.fullmatch(r"\s*\d{1,4}\s*", text) or not 1 <= int(text) <= MOST:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {MOST:,}")
-    return int(text)
+def _count(text: str) -> int:
+    try:
+        return parse_whole(text, "count", 1, MOST_MODELS)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(error) from error
 
 
 def _path(text: str) -> Path:
@@ -68,8 +70,8 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="change any option")
     add("--data", type=_path, default=DATA, metavar="DIR", help="where downloaded data lie")
     if command == "bench":
-        add("--seeds", type=_whole, default=1, metavar="N", help="so many models trained at once")
-        add("--runs", type=_whole, default=3, metavar="N", help="measurements, of which the median counts")
+        add("--seeds", type=_count, default=1, metavar="N", help="so many models trained at once")
+        add("--runs", type=_count, default=3, metavar="N", help="measurements, of which the median counts")
         add("--json", type=_path, metavar="FILE", help="write the numbers there too")
         return parser
     add("--runs", type=_path, default=RUNS, metavar="DIR", help="where runs are kept")

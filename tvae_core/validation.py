@@ -69,7 +69,7 @@ def matching(pattern: str, words: str) -> Check:
 
 
 def obstacle(folder: str | os.PathLike) -> str:
-    """Return what keeps a folder from being there or being made, since it is none itself; "" for nothing."""
+    """Return the nearest path above a folder, or its own, that exists and is none; "" if there is none."""
     place = os.path.abspath(folder)
     while not os.path.lexists(place):
         place = os.path.dirname(place)
@@ -129,11 +129,8 @@ def check_tensors(**tensors: tuple[object, str]) -> dict[str, int]:
         real = tensor.is_floating_point()
         whole = str(tensor.dtype) in ("torch.int32", "torch.int64")  # by which torch can index
         if not {"float": real, "whole": whole, "number": real or whole}[kind]:
-            words = {
-                "float": "fractions, such as torch.float32",
-                "whole": "whole numbers, such as torch.int64",
-            }
-            raise ValueError(f"{name} holds {tensor.dtype}, but must hold {words.get(kind, 'numbers')}")
+            of = {"float": "fractions, such as torch.float32", "whole": "whole numbers, such as torch.int64"}
+            raise ValueError(f"{name} holds {tensor.dtype}, but must hold {of.get(kind, 'numbers')}")
         if axes == ["..."]:
             continue
         if 0 in tensor.shape:
@@ -150,12 +147,9 @@ def check_tensors(**tensors: tuple[object, str]) -> dict[str, int]:
 
 
 def check_values(least: int | float = -math.inf, most: int | float = math.inf, **tensors: object) -> None:
-    """Raise ValueError for a tensor with values that are not numbers or not in a range.
-
-    On a CPU alone: elsewhere the answer would have to be waited for.
-    """
+    """Raise ValueError for a tensor on the CPU with values that are not numbers or not in a range."""
     for name, tensor in tensors.items():
-        if tensor.device.type != "cpu" or not tensor.numel():
+        if tensor.device.type != "cpu" or not tensor.numel():  # another device would have to be waited for
             continue
         low, high = (value.item() for value in tensor.detach().aminmax())
         if not math.isfinite(low) or not math.isfinite(high):
@@ -231,6 +225,13 @@ def parse_numbers(text: str, what: str, n: int | None = None) -> list[int]:
     return list(found)
 
 
+def parse_whole(text: str, what: str, least: int, most: int) -> int:
+    """Return the whole number that a text is, if it lies in a range. Raises ValueError for anything else."""
+    if not re.fullmatch(r"\s*\d{1,12}\s*", text) or not least <= int(text) <= most:
+        raise ValueError(f"{what} {_shown(text)} is not a whole number from {least} to {most:,}")
+    return int(text)
+
+
 def parse_setting(text: str) -> tuple[str, object]:
     """Return key and value of `key=value`, the value read as Python, or else as text.
 
@@ -239,10 +240,9 @@ def parse_setting(text: str) -> tuple[str, object]:
     >>> parse_setting("group_kernel=(5, 5)"), parse_setting("boundary=edge")
     (('group_kernel', (5, 5)), ('boundary', 'edge'))
     """
-    key, equals, written = text.partition("=")
+    key, equals, written = map(str.strip, text.partition("="))
     if not equals:
         raise ValueError(f"--set {_shown(text)} is not of the form key=value")
-    key, written = key.strip(), written.strip()
     try:
         return key, ast.literal_eval(written)
     except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -9,7 +9,7 @@ from tvae_core.model.losses import Gaussian
 from tvae_core.seeding import generator
 from tvae_core.validation import check_number
 
-MOST = 5000  # frames, capsules or units
+MOST_SIZE = 5000  # frames, capsules or units
 SEQUENCES, FRAMES = 3, 4  # B and S that an encoder is tried with
 
 
@@ -83,7 +83,7 @@ def _check_arguments(name: str, module: object, **sizes: object) -> None:
     if not isinstance(module, nn.Module):
         raise ValueError(f"{name} is a {type(module).__name__}, but must be a torch.nn.Module")
     for size, value in sizes.items():
-        check_number(size, value, 1, MOST)
+        check_number(size, value, 1, MOST_SIZE)
 
 
 def _check_values(values: Tensor, name: str, shape: tuple[int, ...]) -> None:

@@ -2,12 +2,11 @@
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tvae_core.validation import check_choice, obstacle, one_line, parse_setting
+from tvae_core.validation import check_choice, obstacle, one_line, parse_setting, parse_whole
 
 SCALES = ("smoke", "quick", "long", "paper")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -29,12 +28,6 @@ def build_request_parser() -> argparse.ArgumentParser:
     parser.add_argument("--force", action="store_true")
     parser.add_argument("--list", action="store_true", dest="listed")
     return parser
-
-
-def _whole(text: str, what: str, least: int, most: int) -> int:
-    if not re.fullmatch(r"\s*\d{1,12}\s*", text) or not least <= int(text) <= most:
-        raise ValueError(f"{what} {text!r} is not a whole number from {least} to {most:,}")
-    return int(text)
 
 
 def _profile(executor: str) -> Path:
@@ -67,8 +60,10 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     if asked.data and (place := obstacle(Path(asked.data).expanduser())):
         raise ValueError(f"--data is {asked.data}, but {place} is not a folder")
     asked.settings = dict(map(parse_setting, asked.set))
-    asked.jobs = None if asked.jobs is None else _whole(asked.jobs, "--jobs", 1, 10_000)
-    seeds = [] if asked.seeds is None else [_whole(s, "seed", 0, 2**32 - 1) for s in asked.seeds.split(",")]
+    asked.jobs = None if asked.jobs is None else parse_whole(asked.jobs, "--jobs", 1, 10_000)
+    seeds = (
+        [] if asked.seeds is None else [parse_whole(s, "seed", 0, 2**32 - 1) for s in asked.seeds.split(",")]
+    )
     asked.seeds = list(dict.fromkeys(seeds))
     asked.data = asked.data and str(Path(asked.data).expanduser().absolute())
     asked.executor = asked.executor and str(_profile(asked.executor))

@@ -46,7 +46,7 @@ def build_optimizer(exp: Experiment, model: TVAE) -> torch.optim.Optimizer:
 def _of_this_version(
     path: Path, tensors: dict[str, Tensor], progress: dict[str, object]
 ) -> tuple[dict[str, Tensor], dict[str, object]]:
-    """The same; DamagedFile for a checkpoint that lacks what this version goes on from."""
+    """Return tensors and progress of a checkpoint. Raises DamagedFile if it lacks what this version needs."""
     lacking = {"terms"} - tensors.keys() | {"step", "seconds", "history", "threads"} - progress.keys()
     if lacking:
         raise DamagedFile(f"{path} lacks {', '.join(sorted(lacking))}, so it is of another version")
