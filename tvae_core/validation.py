@@ -69,7 +69,7 @@ def matching(pattern: str, words: str) -> Check:
 
 
 def obstacle(folder: str | os.PathLike) -> str:
-    """Return the nearest path above a folder, or its own, that exists and is none; "" if there is none."""
+    """Return the nearest path at or above a folder that exists and is no folder; "" if there is none."""
     place = os.path.abspath(folder)
     while not os.path.lexists(place):
         place = os.path.dirname(place)
