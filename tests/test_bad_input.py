@@ -124,6 +124,19 @@ CASES = {
     r"degrees has shape \(1, 4\), but .* with B = 2": lambda: affine_frames(
         IMAGES, VALUES[:1], VALUES + 1, VALUES
     ),
+    "scales has values down to -1": lambda: affine_frames(
+        IMAGES, VALUES, torch.tensor([[1.0, -1.0, 1.0, 1.0]] * 2), VALUES
+    ),
+    r"scales has shape \(2, 2\), but .* with B = 2, S = 4": lambda: affine_frames(
+        IMAGES, VALUES, VALUES[:, :2] + 1, VALUES
+    ),
+    r"hues has shape \(2, 2\), but .* with B = 2, S = 4": lambda: affine_frames(
+        IMAGES, VALUES, VALUES + 1, VALUES[:, :2]
+    ),
+    r"hues has shape \(2, 4\), but .* with B = 2, S = 2": lambda: perspective_frames(
+        IMAGES, VALUES[:, :2], VALUES
+    ),
+    r"x has shape \(2, 1, .*\), but must be": lambda: negative_log_likelihood(X, X[:, :1]),
     "images have 1 × 1 pixels": lambda: affine_frames(IMAGES[..., :1, :1], VALUES, VALUES + 1, VALUES),
     "shape is 'heart', but must be indices from 0 to 2": lambda: render("heart", 0, 0, 0, 0),
     "orientation nan is not among the indices 0 to 39": lambda: render(0, 0, math.nan, 0, 0),
