@@ -150,6 +150,7 @@ def test_only_what_a_job_trained_is_said_to_be_trained(tmp_path):
     for name in ("runs/old", "runs/new", "call", "tvae_core"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "runs" / "old" / "results.json").write_text("{}")
+    (tmp_path / "tvae_core" / "__init__.py").touch()  # without it the installed package would be found
     (tmp_path / "tvae_core" / "start.py").write_text(INTERRUPTED)
     progress, given = tmp_path / "progress", tmp_path / "call" / "config.json"
     job = {"experiment": "nontvae_mnist", "seeds": "1,2,3", "runs": ["old", "new", "none"]}
