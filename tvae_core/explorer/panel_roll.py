@@ -65,9 +65,10 @@ class RollPanel(ExplorerPanel):
         self.decoded.show(roll.decoded)
         self.truth.show(sequence.frames[roll.frame], roll.held_out, hidden)
         self.draw_latents(roll, hidden)
-        self.tiles.name(*self.captions(roll, hidden))
+        nats = None if hidden else roll.cost
+        self.tiles.name(*self.captions(roll, nats))
         control = costs(sequence, capsules)[CONTROL][roll.frame].item()
-        self.verdict.value = f"<b>{self.says(roll, hidden, control)}</b>"
+        self.verdict.value = f"<b>{self.says(roll, nats, control)}</b>"
         self.alone.layout.display = "none" if capsules is None else None
         self.words.value = ABOUT.format(l0=sequence.exp.anchor)
         self.film.show(strip_of(roll), (sequence, capsules), roll.position, revealed, true_rows=2)
@@ -76,22 +77,23 @@ class RollPanel(ExplorerPanel):
             self.curves, key, lambda: self.charts(roll, capsules, () if revealed else sequence.exp.held_out)
         )
 
-    def says(self, roll: RollState, hidden: bool, control: float) -> str:
+    def says(self, roll: RollState, nats: float | None, control: float) -> str:
         """Say whether the roll is better than every control, and if not all capsules roll, which do."""
         which = "" if roll.capsules is None else f"Rolled: {name_capsules(roll.capsules)}. "
         if roll.shift % 1:
             return f"{which}Between two frames; the nearest is frame {roll.frame}."
-        if hidden:
+        if nats is None:
             return f"{which}Frame {roll.frame} is hidden. What will it look like?"
         if not roll.shift:
             return f"{which}Nothing is rolled yet."
-        won = "The roll is better" if roll.cost < control else "The roll is worse"
-        return f"{which}{won}: it costs {roll.cost:.0f} nats, the best control {control:.0f}."
+        won = "The roll is better" if nats < control else "The roll is worse"
+        return f"{which}{won}: it costs {nats:.0f} nats, the best control {control:.0f}."
 
     def roll_all(self) -> None:
         self.explorer.roll = self.explorer.roll.with_capsules(None)
 
-    def captions(self, roll: RollState, hidden: bool) -> list[str]:
+    def captions(self, roll: RollState, nats: float | None) -> list[str]:
+        hidden = nats is None  # then nothing of the true frame is said
         anchor, frame, c = roll.sequence.exp.anchor, roll.frame, self.explorer.capsule
         truth, still = roll.sequence.t[frame], roll.sequence.t[anchor]
         rolled, unrolled = (f"{(t - truth).abs().mean():.2f}" for t in (roll.t, still))
@@ -103,7 +105,7 @@ class RollPanel(ExplorerPanel):
             f"<b>t of frame {anchor}, {which}rolled</b> by {signed(roll.shift, 2)}",
             f"<b>t of frame {frame}</b>, the true one{f': {UNKNOWN}' * hidden}",
             f"<b>Difference</b>: {apart}",
-            f"<b>Decoded</b>{f': {roll.cost:.0f} nats' * (not hidden)}",
+            f"<b>Decoded</b>{'' if hidden else f': {nats:.0f} nats'}",
             f"<b>True frame {frame}</b>{', held out' * roll.held_out}{': predict it' * hidden}",
         ]
 
